@@ -1,0 +1,1 @@
+"""Reads what runs left: metrics, temperature, paired comparisons, reports. Needs no torch."""

@@ -1,0 +1,59 @@
+"""The command line: `python -m analyze score`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 2 refused."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analyze", description="Metrics and comparisons of trained classifiers."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    score = commands.add_parser(
+        "score",
+        help="every metric of a file of logits",
+        description="Scores test_logits and test_targets of an npz file; with val_logits and "
+        "val_targets in it, also after temperature scaling.",
+    )
+    score.add_argument("file", type=Path, help="the npz file")
+    score.add_argument("--json", action="store_true", help="print one JSON object, fractions")
+    score.set_defaults(run=_score)
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+# Each command imports what it needs, so that --help is quick.
+
+
+def _score(options: argparse.Namespace) -> int:
+    from analyze.archive import load_predictions
+
+    try:
+        predictions = load_predictions(options.file)
+    except ValueError as error:
+        return _refuse(f"{options.file}: {error}")
+    from analyze.score import print_score, score_predictions
+
+    result = score_predictions(predictions)
+    if options.json:
+        import json
+
+        print(json.dumps(result, indent=2))
+    else:
+        from rich.console import Console
+
+        print_score(result, str(options.file), Console())
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(f"analyze: {' '.join(reason.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

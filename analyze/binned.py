@@ -1,0 +1,124 @@
+"""Binned calibration errors of the top class, from confidences and whether they were right.
+
+All take confidences in [0, 1] (float64) and correct (bool), both of shape (N,), and return a
+fraction. The gap of a bin is mean confidence - accuracy.
+"""
+
+import numpy as np
+
+from analyze.predictions import BINS, Booleans, Floats, Integers, bin_index
+
+
+def ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
+    """Expected calibration error: sum over equal-width bins (a, b] of n_b/n |gap_b|.
+
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks.
+
+    Example:
+        >>> ece(np.array([0.5, 0.6, 0.8]), np.array([True, False, False]), bins=2).__round__(3)
+        0.633
+    """
+    residual = np.bincount(bin_index(confidence, bins), confidence - correct, bins)
+    return float(np.abs(residual).sum() / len(confidence))
+
+
+def mce(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
+    """Maximum calibration error: the largest |gap_b| over the equal-width bins in use."""
+    index = bin_index(confidence, bins)
+    count = np.bincount(index, minlength=bins)
+    residual = np.bincount(index, confidence - correct, bins)
+    return float(np.max(np.abs(residual[count > 0]) / count[count > 0]))
+
+
+def ada_ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
+    """ECE over bins of equal mass: stable sort by confidence, split as `numpy.array_split`.
+
+    Source: Nguyen & O'Connor 2015, Posterior Calibration; AdaECE in Mukhoti et al. 2020.
+    """
+    order = np.argsort(confidence, kind="stable")
+    sums = _split_sums((confidence - correct)[order], bins)
+    return float(np.abs(sums).sum() / len(confidence))
+
+
+def l2_debiased(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
+    """Debiased squared L2 calibration error over bins of equal mass.
+
+    sum over bins of n_b/n [gap_b^2 - acc_b (1 - acc_b)/(n_b - 1)]: its mean over samples is the
+    squared error of the binned model, so it may be negative, and is not to be truncated before
+    averaging. A bin with one example counts 0, as in the authors' library.
+
+    Source: Kumar et al. 2019, Verified Uncertainty Calibration.
+    """
+    order = np.argsort(confidence, kind="stable")
+    starts, sizes = _splits(len(order), bins)
+    gap = np.add.reduceat((confidence - correct)[order], starts) / sizes
+    accuracy = np.add.reduceat(correct[order].astype(np.float64), starts) / sizes
+    noise = accuracy * (1 - accuracy) / np.maximum(sizes - 1, 1)
+    terms = np.where(sizes > 1, gap**2 - noise, 0.0)
+    return float((sizes * terms).sum() / len(order))
+
+
+def ece_sweep(confidence: Floats, correct: Booleans) -> float:
+    """ECE over the largest number of equal-mass bins that keeps accuracy monotone.
+
+    The number of bins grows from 1 and stops before the first at which accuracy falls from one
+    bin to the next.
+
+    Source: Roelofs et al. 2022, Mitigating Bias in Calibration Error Estimation.
+    """
+    order = np.argsort(confidence, kind="stable")
+    bins = _monotone_bins(correct[order])
+    sums = _split_sums((confidence - correct)[order], bins)
+    return float(np.abs(sums).sum() / len(order))
+
+
+def classwise_ece(class_gaps: Floats, n: int) -> float:
+    """Mean over classes of the one-vs-rest ECE of p_c, from `Scores.class_gaps` of n examples.
+
+    Source: Kull et al. 2019, Beyond Temperature Scaling.
+    """
+    return float(np.abs(class_gaps).sum(axis=1).mean() / n)
+
+
+def null_ece(confidence: Floats, rng: np.random.Generator, draws: int = 200) -> float:
+    """The noise floor: the mean ECE of a perfectly calibrated model with these confidences.
+
+    Whether each example is right is drawn from its own confidence, `draws` times.
+    """
+    order = np.argsort(confidence)
+    ordered = confidence[order]
+    starts = np.flatnonzero(np.diff(bin_index(ordered), prepend=-1))
+    expected = np.add.reduceat(ordered, starts)
+    total = 0.0
+    for _ in range(draws):
+        right = (rng.random(len(ordered)) < ordered).astype(np.float64)
+        total += np.abs(expected - np.add.reduceat(right, starts)).sum()
+    return float(total / draws / len(ordered))
+
+
+def _splits(n: int, bins: int) -> tuple[Integers, Integers]:
+    """Starts and sizes of the parts of `numpy.array_split` that are not empty."""
+    bins = min(bins, n)
+    sizes = np.full(bins, n // bins)
+    sizes[: n % bins] += 1
+    return np.cumsum(sizes) - sizes, sizes
+
+
+def _split_sums(values: Floats, bins: int) -> Floats:
+    sums: Floats = np.add.reduceat(values, _splits(len(values), bins)[0])
+    return sums
+
+
+def _monotone_bins(correct: Booleans) -> int:
+    """The largest b such that 1, 2, ... b equal-mass bins all have accuracies that never fall."""
+    n = len(correct)
+    if (correct[1:] >= correct[:-1]).all():
+        return n
+    right = np.concatenate([[0], np.cumsum(correct)])
+    for bins in range(2, n + 1):
+        starts, sizes = _splits(n, bins)
+        hits = right[starts + sizes] - right[starts]
+        # cross-multiplied: integers compare equal accuracies exactly
+        if (hits[1:] * sizes[:-1] < hits[:-1] * sizes[1:]).any():
+            return bins - 1
+    return n

@@ -1,0 +1,145 @@
+"""The metrics of a classifier from its raw logits: accuracy, proper scores, calibration, ranking.
+
+Everything is computed in float64. Confidence is the largest softmax probability; the prediction
+is the largest logit, at ties the lowest class. All values are fractions, not percent.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analyze import binned, selective
+from analyze.predictions import Scores, blocks, check, score
+from analyze.smooth import smece
+from analyze.temperature import Temperature, fit_temperature
+
+__all__ = [
+    "NAMES",
+    "Scores",
+    "Temperature",
+    "evaluate",
+    "fit_temperature",
+    "human_agreement",
+    "metrics",
+    "score",
+]
+
+_FORMULAS: dict[str, Callable[[Scores], float]] = {
+    "accuracy": lambda s: s.correct.mean(),
+    "top5": lambda s: (s.target_rank < 5).mean(),
+    "nll": lambda s: s.nll.mean(),
+    "brier": lambda s: s.brier.mean(),
+    "ece": lambda s: binned.ece(s.confidence, s.correct),
+    "ada_ece": lambda s: binned.ada_ece(s.confidence, s.correct),
+    "classwise_ece": lambda s: binned.classwise_ece(_gaps(s), len(s.nll)),
+    "mce": lambda s: binned.mce(s.confidence, s.correct),
+    "l2_debiased": lambda s: binned.l2_debiased(s.confidence, s.correct),
+    "ece_sweep": lambda s: binned.ece_sweep(s.confidence, s.correct),
+    "smece": lambda s: smece(s.confidence, s.correct),
+    "signed_gap": lambda s: s.confidence.mean() - s.correct.mean(),
+    "aurc": lambda s: selective.aurc(s.log_doubt, s.correct),
+    "e_aurc": lambda s: selective.e_aurc(s.log_doubt, s.correct),
+}
+NAMES = (*_FORMULAS, "null_ece")
+
+
+def metrics(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    names: Iterable[str] = NAMES,
+    temperature: float = 1.0,
+    null_draws: int = 200,
+    rng: np.random.Generator | None = None,
+) -> dict[str, float]:
+    """Every metric of NAMES, or those asked for, of one set of predictions.
+
+    Args:
+        logits: Raw logits of any real dtype, shape (N, C).
+        targets: Class labels, integers, shape (N,).
+        names: Which metrics, from NAMES; a few of them cost less than all.
+        temperature: Divides the logits.
+        null_draws: Draws of labels behind `null_ece`.
+        rng: Draws them; the default is the same generator, seeded with 0, at every call.
+
+    Returns:
+        Name -> value, as fractions (accuracy .95, not 95).
+
+    Raises:
+        ValueError: An unknown name, or as `analyze.predictions.check`.
+
+    Example:
+        >>> metrics([[1.0, 0.0], [0.0, 3.0]], [0, 0], names=("accuracy", "top5"))
+        {'accuracy': 0.5, 'top5': 1.0}
+    """
+    names = tuple(names)
+    if unknown := [name for name in names if name not in NAMES]:
+        raise ValueError(f"unknown metric {unknown[0]!r}; there are: {', '.join(NAMES)}")
+    scores = score(logits, targets, temperature=temperature, class_gaps="classwise_ece" in names)
+    values = {name: float(_FORMULAS[name](scores)) for name in names if name in _FORMULAS}
+    if "null_ece" in names:
+        rng = np.random.default_rng(0) if rng is None else rng
+        values["null_ece"] = binned.null_ece(scores.confidence, rng, null_draws)
+    return {name: values[name] for name in names}
+
+
+def evaluate(
+    val_logits: ArrayLike,
+    val_targets: ArrayLike,
+    test_logits: ArrayLike,
+    test_targets: ArrayLike,
+) -> dict[str, float | bool]:
+    """What a run's summary holds: the temperature, and the metrics on both splits.
+
+    Returns:
+        `temperature` (fitted on validation), `temperature_at_bound`, and for each NAME of NAMES
+        `val/NAME`, `test/NAME` and, at that temperature, `test/NAME_ts`.
+
+    Raises:
+        ValueError: As `analyze.predictions.check`, for either split.
+    """
+    temperature = fit_temperature(val_logits, val_targets)
+    values: dict[str, float | bool] = {
+        "temperature": temperature.value,
+        "temperature_at_bound": temperature.at_bound,
+    }
+    after = metrics(test_logits, test_targets, temperature=temperature.value)
+    values |= {f"val/{name}": v for name, v in metrics(val_logits, val_targets).items()}
+    values |= {f"test/{name}": v for name, v in metrics(test_logits, test_targets).items()}
+    return values | {f"test/{name}_ts": v for name, v in after.items()}
+
+
+def human_agreement(logits: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
+    """How close softmax(logits) is to what people answered, as on CIFAR-10H.
+
+    With q a person's distribution and p the model's: the cross-entropy -sum_c q_c log p_c and
+    the total variation 1/2 sum_c |q_c - p_c|, both averaged over examples.
+
+    Args:
+        logits: Raw logits, shape (N, C).
+        probabilities: People's distributions over the same classes, shape (N, C), rows sum to 1.
+
+    Raises:
+        ValueError: Shapes that differ, or rows that are no distributions.
+    """
+    q = np.asarray(probabilities, dtype=np.float64)
+    logits, _ = check(logits, np.zeros(len(np.asarray(logits)), dtype=np.int64))
+    if q.shape != logits.shape:
+        raise ValueError(f"probabilities must be {logits.shape} like the logits, got {q.shape}")
+    if not ((q >= 0).all() and np.allclose(q.sum(axis=1), 1, atol=1e-5)):
+        raise ValueError("probabilities must be >= 0 and sum to 1 in every row")
+    cross_entropy = variation = 0.0
+    for rows in blocks(*logits.shape):
+        z = logits[rows].astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)
+        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        cross_entropy -= float((q[rows] * log_p).sum())
+        variation += 0.5 * float(np.abs(q[rows] - np.exp(log_p)).sum())
+    n = len(q)
+    return {"human_cross_entropy": cross_entropy / n, "human_total_variation": variation / n}
+
+
+def _gaps(scores: Scores) -> np.ndarray:
+    assert scores.class_gaps is not None, "score(..., class_gaps=True) is needed"
+    return scores.class_gaps

@@ -1,0 +1,183 @@
+"""What every metric is computed from: checked logits, reduced to a few numbers per example."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+BINS = 15
+LARGEST = 1e100  # a larger logit is no score of a model, and differences would overflow
+CHUNK = 2**18  # elements of one block of rows: 2 MiB in float64, so that it stays in the cache
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per-example quantities of N predictions over C classes, all float64.
+
+    Attributes:
+        nll: logsumexp(z) - z_y, shape (N,).
+        brier: sum over classes of (p_c - 1[y=c])^2, shape (N,), 0 to 2.
+        confidence: the largest probability, shape (N,).
+        log_doubt: log(1 - confidence), exact also where the confidence rounds to 1, shape (N,).
+        correct: whether the largest logit (ties: the lowest class) is the target's, shape (N,).
+        predicted: that class, shape (N,).
+        target_rank: how many classes are ranked above the target, shape (N,).
+        class_gaps: sums of p_c - 1[y=c] over the examples whose p_c lies in bin b, shape
+            (C, BINS); None where they were not asked for.
+    """
+
+    nll: Floats
+    brier: Floats
+    confidence: Floats
+    log_doubt: Floats
+    correct: Booleans
+    predicted: Integers
+    target_rank: Integers
+    class_gaps: Floats | None = None
+
+
+def check(logits: ArrayLike, targets: ArrayLike) -> tuple[NDArray[Any], Integers]:
+    """The two arrays, as logits (N, C) of any real dtype and int64 targets (N,).
+
+    Raises:
+        ValueError: Wrong shapes or dtypes, N = 0, C < 2, a logit that is not finite, or a target
+            outside 0 ... C - 1.
+    """
+    logits, targets = np.asarray(logits), np.asarray(targets)
+    if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] < 2:
+        raise ValueError(f"logits must be N x C with N >= 1 and C >= 2, got shape {logits.shape}")
+    if logits.dtype.kind not in "fiu":
+        raise ValueError(f"logits must be real numbers, got dtype {logits.dtype}")
+    if targets.shape != logits.shape[:1]:
+        raise ValueError(
+            f"targets must have one label for each of the {len(logits)} rows of logits, "
+            f"got shape {targets.shape}"
+        )
+    if targets.dtype.kind not in "iu":
+        raise ValueError(f"targets must be integers, got dtype {targets.dtype}")
+    if targets.min() < 0 or targets.max() >= logits.shape[1]:
+        wrong = targets[(targets < 0) | (targets >= logits.shape[1])][0]
+        raise ValueError(f"targets must be in 0 ... {logits.shape[1] - 1}, got {wrong}")
+    for rows in blocks(*logits.shape):
+        usable = np.abs(logits[rows]).max(axis=1) <= np.float64(LARGEST)  # False for NaN
+        if not usable.all():
+            row = rows.start + int(np.argmin(usable))
+            raise ValueError(f"logits must be finite, row {row} has NaN or infinity")
+    return logits, targets.astype(np.int64, copy=False)
+
+
+def blocks(n: int, classes: int) -> Iterator[slice]:
+    """Slices of rows that together cover n rows, each of about CHUNK elements."""
+    step = max(1, CHUNK // classes)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def bin_index(values: Floats, bins: int = BINS) -> Integers:
+    """The equal-width bin (a, b] of each value in [0, 1], the first closed at 0 too.
+
+    The edges are the correctly rounded i / bins, so that 1/3 is on an edge of 15 bins.
+    """
+    edges = np.arange(1, bins) / bins
+    return np.searchsorted(edges, values, side="left").astype(np.int64, copy=False)
+
+
+def score(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    temperature: float = 1.0,
+    class_gaps: bool = False,
+) -> Scores:
+    """Reduces logits to what the metrics need, in float64 and in blocks of rows.
+
+    Args:
+        logits: Raw logits of any real dtype, shape (N, C).
+        targets: Class labels, integers, shape (N,).
+        temperature: The logits are divided by it, in float64.
+        class_gaps: Whether to sum up `Scores.class_gaps`, the costly part where C is large.
+
+    Raises:
+        ValueError: As `check`, or a temperature that is not positive.
+
+    Example:
+        >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).confidence.tolist()
+        [0.5, 1.0]
+        >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).log_doubt.round(2).tolist()
+        [-0.69, -40.0]
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    logits, targets = check(logits, targets)
+    parts = [
+        _score_block(logits[rows].astype(np.float64) / temperature, targets[rows], class_gaps)
+        for rows in blocks(*logits.shape)
+    ]
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in Scores.__dataclass_fields__
+        if name != "class_gaps"
+    }
+    gaps = [part.class_gaps for part in parts if part.class_gaps is not None]
+    return Scores(**columns, class_gaps=np.sum(gaps, axis=0) if gaps else None)
+
+
+def _score_block(z: Floats, y: Integers, class_gaps: bool) -> Scores:
+    row = np.arange(len(z))
+    predicted = z.argmax(axis=1)
+    z_y = z[row, y][:, None]
+    before = np.arange(z.shape[1]) < y[:, None]
+    target_rank = ((z > z_y) | ((z == z_y) & before)).sum(axis=1)
+
+    top = z[row, predicted]
+    p = np.exp(z - top[:, None])
+    total = p.sum(axis=1)
+    log_doubt = _log_others(z, p, predicted) - np.log(total)
+    p /= total[:, None]
+    confidence = p[row, predicted]
+
+    p_y = p[row, y]
+    p[row, y] -= 1.0
+    brier: Floats = np.einsum("nc,nc->n", p, p)
+    gaps: Floats | None = None
+    if class_gaps:
+        residual = p.copy()
+        p[row, y] = p_y
+        cell = bin_index(p) + BINS * np.arange(z.shape[1])
+        gaps = np.zeros(z.shape[1] * BINS) + np.bincount(
+            cell.ravel(), residual.ravel(), z.shape[1] * BINS
+        )
+        gaps = gaps.reshape(z.shape[1], BINS)
+    return Scores(
+        nll=np.log(total) + (top - z_y[:, 0]),
+        brier=brier,
+        confidence=confidence,
+        log_doubt=log_doubt,
+        correct=predicted == y,
+        predicted=predicted,
+        target_rank=target_rank,
+        class_gaps=gaps,
+    )
+
+
+def _log_others(z: Floats, exponentials: Floats, predicted: Integers) -> Floats:
+    """Log of the sum of exp(z - max z) over all classes but the predicted one, shape (N,)."""
+    row = np.arange(len(z))
+    exponentials[row, predicted] = 0.0
+    others = exponentials.sum(axis=1)
+    exponentials[row, predicted] = 1.0
+    # exp underflows at a gap of 745 and loses digits from 708 on: start from the runner-up there
+    small = np.flatnonzero(others < 1e-300)
+    rest = z[small].copy()
+    rest[np.arange(len(small)), predicted[small]] = -np.inf
+    second = rest.max(axis=1)
+    others[small] = np.exp(rest - second[:, None]).sum(axis=1)
+    logs = np.log(others)
+    logs[small] += second - z[small, predicted[small]]
+    result: Floats = logs
+    return result
