@@ -1,0 +1,336 @@
+"""Every option of a training run: typed, with its default and its help. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+Dataset = Literal["cifar10", "cifar100", "digits", "folder"]
+Schedule = Literal["onecycle", "cosine", "multistep", "constant"]
+MixedPrecision = Literal["auto", "no", "bf16", "fp16"]
+WandbMode = Literal["auto", "online", "offline", "disabled"]
+
+MODELS = [
+    "resnet8",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "resnet110",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+]
+
+# Options that say where a run goes and how it is watched, not what it computes: they take no
+# part in the run's hash, so that moving a run or logging it elsewhere leaves it the same run.
+BOOKKEEPING = frozenset(
+    [
+        "output",
+        "study",
+        "name",
+        "wandb",
+        "project",
+        "group",
+        "tags",
+        "fresh",
+        "checkpoint_every",
+        "threads",
+    ]
+)
+
+
+class Refused(ValueError):
+    """Bad input, found before training: one line that says what, where and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Train one ResNet with one loss, and leave a run folder behind.
+
+    The same command again continues a run that was stopped, and leaves a finished one alone.
+    """
+
+    # The loss: NAME[:key=value,...], e.g. ce, focal:gamma=3, label_smoothing:smoothing=0.05, a
+    # weighted sum ce+0.5*dice, or your own by import path, mypackage.losses:MyLoss:epsilon=1.
+    loss: str = "ce"
+    # resnet8|20|32|44|56|110 (He et al. 2016, for CIFAR), resnet18|34|50 with the CIFAR stem, or
+    # timm:NAME for any other classifier of timm.
+    model: str = "resnet18"
+    # cifar10 and cifar100 are downloaded to --data-dir on first use; digits comes with
+    # scikit-learn; folder reads DATA_DIR/train/CLASS/* and DATA_DIR/test/CLASS/*.
+    dataset: Dataset = "cifar10"
+    # Where the data set is, or is downloaded to.
+    data_dir: Path = Path("data")
+    # folder: images of another size are resized and centre-cropped to this many pixels.
+    image_size: int = 32
+
+    # Passes over the training images.
+    epochs: int = 30
+    # Images per optimizer step, over all processes and accumulation steps together.
+    batch_size: int = 128
+    # Peak learning rate, for the batch size as given (it is not rescaled).
+    lr: float = 0.2
+    # Nesterov momentum of SGD; 0 is plain SGD.
+    momentum: float = 0.9
+    # Nesterov's form of the momentum; --no-nesterov is the classical one.
+    nesterov: bool = True
+    # L2 penalty on convolution and linear weights; BatchNorm and biases have none.
+    weight_decay: float = 5e-4
+    # Learning rate over the run: onecycle (linear warm-up, then cosine to 0), cosine, multistep
+    # (divided by 10 at each of --milestones) or constant.
+    schedule: Schedule = "onecycle"
+    # onecycle: the fraction of the run that warms up.
+    warmup: float = 0.2
+    # multistep: where the learning rate drops, as fractions of the run or as epochs (150,250).
+    milestones: str = "0.5,0.75"
+    # Clip the gradient's norm at this value; 0 does not clip.
+    clip_norm: float = 0.0
+
+    # Initial weights, order, augmentation, dropout. Runs of different losses with the same seed
+    # see the same weights, batches and crops.
+    seed: int = 0
+    # Which training images are held out for validation.
+    split_seed: int = 0
+    # Validation images held out of train, stratified: a fraction below 1, else a number.
+    val_size: float = 0.1
+    # standard is a random crop of the image padded by an eighth, and a horizontal flip; auto is
+    # standard, but without the flip for digits.
+    augment: Literal["auto", "none", "standard"] = "auto"
+
+    # auto takes bf16 where matrix units compute it natively (CUDA from Ampere on, CPUs with
+    # AMX), else float32. The loss is computed in float32 always.
+    mixed_precision: MixedPrecision = "auto"
+    # torch.compile the model: pays on long runs; the first step takes a minute or so.
+    compile: bool = False
+    # Compute each batch in this many pieces, one after the other: less memory, the same
+    # gradient (but for BatchNorm, which sees the pieces).
+    grad_accum: int = 1
+    # Share BatchNorm's batch statistics over the processes (CUDA only).
+    sync_bn: bool = False
+    # CPU threads of this process; 0 divides the cores among the processes.
+    threads: int = 0
+
+    # Steps (200) or minutes (5m) between checkpoints; one more at the end of every epoch.
+    checkpoint_every: str = "5m"
+    # Start anew, even where a run of this name stands: it is deleted first.
+    fresh: bool = False
+
+    # Folder of all runs; this one goes to OUTPUT/STUDY/NAME.
+    output: Path = Path("runs")
+    # The study that this run belongs to.
+    study: str = "single"
+    # Name of the run; made of model, loss, seed and a hash of the config where empty.
+    name: str = ""
+
+    # auto is online if an API key is configured, else offline, into the run folder.
+    wandb: WandbMode = "auto"
+    # Project on W&B.
+    project: str = "resnet-losses"
+    # Group on W&B; the configuration without the seed where empty.
+    group: str = ""
+    # Tags on W&B, separated by commas.
+    tags: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have.
+
+        Raises:
+            Refused: naming the option, the rule and the value.
+        """
+        hints = get_type_hints(type(self))
+        for name, hint in hints.items():
+            if choices := get_args(hint):
+                _require(self, name, f"one of {', '.join(choices)}", choices.__contains__, choices)
+        for name in ("epochs", "batch_size", "grad_accum", "image_size"):
+            _require(self, name, "at least 1", lambda v: v >= 1)
+        for name in ("lr", "val_size"):
+            _require(self, name, "a positive number", lambda v: math.isfinite(v) and v > 0)
+        for name in ("weight_decay", "clip_norm"):
+            _require(self, name, "a number >= 0", lambda v: math.isfinite(v) and v >= 0)
+        for name in ("seed", "split_seed"):
+            _require(self, name, "from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)
+        _require(self, "momentum", "in [0, 1)", lambda v: 0 <= v < 1)
+        _require(self, "warmup", "in [0, 1)", lambda v: 0 <= v < 1)
+        _require(self, "threads", "at least 0", lambda v: v >= 0)
+        _require(
+            self,
+            "model",
+            f"one of {', '.join(MODELS)}, or timm:NAME",
+            lambda v: v in MODELS or v.startswith("timm:"),
+            choices=MODELS,
+        )
+        for name in ("study", "name"):
+            _require(
+                self,
+                name,
+                "a folder's name, without / and not starting with a dot",
+                lambda v: "/" not in v and not v.startswith("."),
+            )
+        _require(self, "study", "not empty", bool)
+        parse_interval(self.checkpoint_every)
+        parse_milestones(self.milestones, self.epochs)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> RunConfig:
+        """From names and values as a command line or a study file gives them.
+
+        Raises:
+            Refused: on an unknown name, or a value of the wrong type or out of its range.
+        """
+        kinds = get_type_hints(cls)
+        for name in options:
+            if name not in kinds:
+                hint = _did_you_mean(_flag(name), [_flag(known) for known in kinds])
+                raise Refused(
+                    f"unknown option {_flag(name)}{hint} (python train.py --help lists all)"
+                )
+        return cls(**{name: _convert(name, kinds[name], v) for name, v in options.items()})
+
+    @property
+    def hash(self) -> str:
+        """Eight hexadecimal digits over the options that determine the result."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def run_name(self) -> str:
+        """``--name``, or a readable and unique one."""
+        label = re.sub(r"[^\w.=+*,-]+", "_", f"{self.model}-{self.loss}")[:120]
+        return self.name or f"{label}-s{self.seed}-{self.hash}"
+
+    @property
+    def folder(self) -> Path:
+        """Where this run's files go."""
+        return self.output / self.study / self.run_name
+
+    def identity(self) -> dict[str, Any]:
+        """The options that determine the result, as JSON values."""
+        return {k: v for k, v in self.to_dict().items() if k not in BOOKKEEPING}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options, as JSON values."""
+        return {
+            k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()
+        }
+
+
+def _require(
+    config: RunConfig,
+    name: str,
+    rule: str,
+    holds: Callable[[Any], bool],
+    choices: Sequence[str] = (),
+) -> None:
+    value = getattr(config, name)
+    if not holds(value):
+        hint = _did_you_mean(value, choices)
+        raise Refused(f"{_flag(name)} must be {rule}, got {str(value)!r}{hint}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _did_you_mean(word: str, choices: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def parse_interval(text: str) -> tuple[int, float]:
+    """``"200"`` -> (200 steps, inf seconds); ``"5m"`` -> (no steps: 0, 300 seconds).
+
+    Raises:
+        Refused: if it is neither.
+    """
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)m", text):
+        if float(match[1]) > 0:
+            return 0, 60 * float(match[1])
+    elif text.isdigit() and int(text) > 0:
+        return int(text), math.inf
+    raise Refused(
+        f"--checkpoint-every must be a number of steps (200) or minutes (5m), got {text!r}"
+    )
+
+
+def parse_milestones(text: str, epochs: int) -> list[float]:
+    """``"0.5,0.75"`` or, in epochs, ``"150,250"`` -> fractions of the run, ascending.
+
+    Raises:
+        Refused: if they are not ascending numbers within the run.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = [math.nan]
+    fractions = values if all(0 < v < 1 for v in values) else [v / epochs for v in values]
+    if not all(v > 0 for v in fractions) or fractions != sorted(fractions):
+        raise Refused(
+            "--milestones must be ascending fractions of the run (0.5,0.75) "
+            f"or epochs (150,250), got {text!r}"
+        )
+    return fractions
+
+
+def parse(argv: Sequence[str] | None = None) -> RunConfig:
+    """The command line as a RunConfig; ``--help`` prints every option and exits.
+
+    Booleans may be written ``--compile``, ``--no-compile``, ``--compile=true`` or
+    ``--compile true`` (W&B's sweep agent writes the third).
+
+    Raises:
+        Refused: on an unknown option or a value that no run can have.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if "-h" in arguments or "--help" in arguments:
+        import tyro
+
+        tyro.cli(RunConfig, prog="train.py", args=["--help"])
+    return RunConfig.from_options(_options(arguments))
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    """``["--lr", "0.1", "--seed=1", "--no-compile"]`` as a mapping of names to texts."""
+    kinds = get_type_hints(RunConfig)
+    queue = list(arguments)
+    options: dict[str, str] = {}
+    while queue:
+        option, equals, value = queue.pop(0).partition("=")
+        if not option.startswith("--"):
+            raise Refused(f"unexpected argument {option!r}: options are --NAME VALUE")
+        name = option.removeprefix("--").replace("-", "_")
+        if name.startswith("no_") and kinds.get(name.removeprefix("no_")) is bool and not equals:
+            name, value = name.removeprefix("no_"), "false"
+        elif kinds.get(name) is bool and not equals:
+            spelt_out = queue and queue[0].lower() in ("true", "false")
+            value = queue.pop(0) if spelt_out else "true"
+        elif not equals:
+            if name in kinds and not queue:
+                raise Refused(f"{option} needs a value")
+            value = queue.pop(0) if queue else ""
+        options[name] = value
+    return options
+
+
+def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401: as `kind` says
+    """A text from a command line, or a value from a study file, as the type of the option."""
+    text = str(value)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise Refused(f"{_flag(name)} must be true or false, got {text!r}")
+        return text.lower() == "true"
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            noun = "an integer" if kind is int else "a number"
+            raise Refused(f"{_flag(name)} must be {noun}, got {text!r}") from None
+    return Path(text) if kind is Path else text

@@ -1,0 +1,195 @@
+"""The data sets, and their split into train, validation and test.
+
+All images of a data set are held as uint8; nothing here depends on the loss. Validation images
+are held out of the training images by ``split_seed`` alone; the test images are the data set's
+own.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments import folder
+from experiments.config import Refused, RunConfig
+from experiments.randomness import Stream, permuted
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with their labels.
+
+    Attributes:
+        pixels: uint8, (N, C, H, W).
+        targets: class indices, int64, (N,).
+        index: position of each image in the data set as published, int64, (N,).
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.targets)
+
+    def take(self, positions: Tensor) -> Images:
+        """The images at these positions."""
+        return Images(self.pixels[positions], self.targets[positions], self.index[positions])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as published: its training and test images, and the names of its classes."""
+
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains on, chooses by and is tested on.
+
+    Attributes:
+        train: the training images that were not held out.
+        val: those that were.
+        test: the test images.
+        classes: the names of the classes.
+        mean: of the training pixels, by channel, in [0, 1].
+        std: likewise.
+    """
+
+    train: Images
+    val: Images
+    test: Images
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def load(config: RunConfig) -> Data:
+    """The data set of a run, split.
+
+    Raises:
+        Refused: where the data is missing, broken or too small for the split.
+    """
+    if config.dataset == "digits":
+        source = _digits()
+    elif config.dataset == "folder":
+        source = _folder(config.data_dir, config.image_size)
+    else:
+        source = _cifar(config.dataset, config.data_dir)
+    train, val = split(source.train, config.val_size, config.split_seed)
+    mean, std = _moments(train.pixels)
+    return Data(train, val, source.test, source.classes, mean, std)
+
+
+def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Images]:
+    """Hold out a stratified validation set, drawn from ``split_seed`` alone.
+
+    Each class gives its share, rounded so that the sizes add up.
+
+    Raises:
+        Refused: if either part would have no image.
+    """
+    n = len(images)
+    size = round(val_size * n) if val_size < 1 else int(val_size)
+    if not 0 < size < n:
+        raise Refused(
+            f"--val-size {val_size:g} leaves {size} of {n} training images for validation "
+            f"and {n - size} for training: both need at least one"
+        )
+    held_out = torch.zeros(n, dtype=torch.bool)
+    order = permuted(torch.arange(n), split_seed, Stream.SPLIT)
+    labels = images.targets[order]
+    shares = _apportion(torch.bincount(images.targets).tolist(), size)
+    for label, share in enumerate(shares):
+        held_out[order[labels == label][:share]] = True
+    return images.take((~held_out).nonzero()[:, 0]), images.take(held_out.nonzero()[:, 0])
+
+
+def _apportion(counts: list[int], size: int) -> list[int]:
+    """``size`` seats in proportion to the counts, by largest remainders."""
+    exact = [size * count / sum(counts) for count in counts]
+    shares = [int(quota) for quota in exact]
+    by_remainder = sorted(range(len(counts)), key=lambda c: shares[c] - exact[c])
+    for c in by_remainder[: size - sum(shares)]:
+        shares[c] += 1
+    return shares
+
+
+def _moments(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of uint8 pixels by channel, in units of 255."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in pixels.unbind(1):
+        counts = torch.from_numpy(np.bincount(channel.reshape(-1).numpy(), minlength=256))
+        share = counts.double() / counts.sum()
+        centre = float((share * levels).sum())
+        mean.append(centre)
+        # A constant channel has no spread to divide by.
+        std.append(max(float((share * (levels - centre) ** 2).sum().sqrt()), 1e-3))
+    return tuple(mean), tuple(std)
+
+
+def _images(pixels: Tensor, targets: object) -> Images:
+    labels = torch.as_tensor(np.asarray(targets), dtype=torch.int64)
+    return Images(pixels.contiguous(), labels, torch.arange(len(labels)))
+
+
+def _digits() -> Source:
+    """1,797 handwritten digits of 8x8 pixels from scikit-learn; every fourth is a test image."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))[:, None]
+    targets = torch.from_numpy(digits.target).long()
+    test = torch.arange(len(targets)) % 4 == 3
+    return Source(
+        _images(pixels[~test], targets[~test]),
+        _images(pixels[test], targets[test]),
+        tuple(str(digit) for digit in range(10)),
+    )
+
+
+def _cifar(name: str, root: Path) -> Source:
+    """CIFAR-10 or -100 (Krizhevsky 2009), downloaded and checked by torchvision."""
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    ways_out = (
+        f"Put {dataset.filename} into {root} (or name another folder with --data-dir), or train "
+        "on your own images with --dataset folder --data-dir DIR, or on the digits that need no "
+        "download with --dataset digits."
+    )
+    try:
+        train, test = (dataset(root, train=part, download=True) for part in (True, False))
+    except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        reason = getattr(error, "reason", error)
+        raise Refused(
+            f"{name} is not in {root} and could not be downloaded ({reason}). {ways_out}"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise Refused(
+            f"{name} in {root} is damaged or unreadable ({error}). {ways_out}"
+        ) from error
+    parts = [
+        _images(torch.from_numpy(part.data).permute(0, 3, 1, 2), part.targets)
+        for part in (train, test)
+    ]
+    return Source(parts[0], parts[1], tuple(train.classes))
+
+
+def _folder(root: Path, image_size: int) -> Source:
+    """``root/train/CLASS/*`` and ``root/test/CLASS/*``, the layout of ImageFolder."""
+    decoded = folder.read(root, image_size)
+    parts = [
+        _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p]) for p in folder.PARTS
+    ]
+    return Source(parts[0], parts[1], decoded.classes)

@@ -1,0 +1,111 @@
+"""The processes of a run: how they start, agree, and speak with one voice."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from experiments import hardware
+from experiments.config import Refused, RunConfig
+
+T = TypeVar("T")
+
+
+def start(config: RunConfig) -> Accelerator:
+    """Join the processes of the run, choose device and precision, set the CPU threads.
+
+    Raises:
+        Refused: where precision or ``--sync-bn`` need a GPU that is not there.
+    """
+    on_cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
+    device = torch.device("cpu" if on_cpu else "cuda")
+    precision: str = config.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if hardware.native_bf16(device) else "no"
+    if on_cpu and precision == "fp16":
+        raise Refused("--mixed-precision fp16 needs a GPU; on this CPU choose auto, no or bf16")
+    if on_cpu and config.sync_bn:
+        raise Refused("--sync-bn needs GPUs: torch has no SyncBatchNorm on the CPU")
+    if on_cpu:
+        hardware.keep_freed_memory()
+    # accelerate reads the launcher's choice from here; ours is the command line's.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = precision
+    patience = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=10))
+    accelerator = Accelerator(
+        cpu=on_cpu,
+        mixed_precision=precision,
+        kwargs_handlers=[patience],
+        step_scheduler_with_optimizer=False,
+    )
+    hardware.use_threads(config.threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return accelerator
+
+
+class Agreement:
+    """Host-level votes of all processes, without waiting for a GPU."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        several = accelerator.num_processes > 1
+        self._group = dist.new_group(backend="gloo") if several else None
+
+    def max(self, value: int) -> int:
+        """The largest of the processes' values, known to all."""
+        if self._group is None:
+            return value
+        vote = torch.tensor(value)
+        dist.all_reduce(vote, dist.ReduceOp.MAX, group=self._group)
+        return int(vote)
+
+
+def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
+    """Do something on the main process; every process gets its result, or its refusal."""
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = action()
+        except Refused as refusal:
+            outcome[1] = str(refusal)
+    if accelerator.num_processes > 1:
+        broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise Refused(outcome[1])
+    result: T = outcome[0]
+    return result
+
+
+def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
+    """The sum over all processes, without gradient."""
+    if accelerator.num_processes == 1:
+        return values.detach()
+    total: Tensor = accelerator.reduce(values.detach().clone(), "sum")
+    return total
+
+
+def share(accelerator: Accelerator, positions: Tensor) -> Tensor:
+    """This process's slice of some positions; the sizes of the slices differ by one at most."""
+    return positions.tensor_split(accelerator.num_processes)[accelerator.process_index]
+
+
+def gathered(accelerator: Accelerator, rows: Tensor, total: int) -> Tensor:
+    """The rows of all processes, in the order of `share`.
+
+    Args:
+        accelerator: the processes.
+        rows: this process's slice, (n, ...).
+        total: the number of rows of all processes.
+    """
+    if accelerator.num_processes == 1:
+        return rows
+    longest = -(-total // accelerator.num_processes)
+    padding = rows.new_zeros(longest - len(rows), *rows.shape[1:])
+    parts = accelerator.gather(torch.cat([rows, padding])).split(longest)
+    sizes = [len(s) for s in torch.arange(total).tensor_split(accelerator.num_processes)]
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

@@ -1,0 +1,180 @@
+"""Folders of image files, decoded once into a cache.
+
+The layout is torchvision's ImageFolder: ``ROOT/train/CLASS/FILE`` and ``ROOT/test/CLASS/FILE``,
+classes in the order of their names, files in the order of theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from experiments.config import Refused
+from experiments.progress import Progress
+
+PARTS = ("train", "test")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The images of a folder: for each part uint8 pixels (N, 3, H, W) and int64 labels (N,)."""
+
+    pixels: dict[str, NDArray[np.uint8]]
+    targets: dict[str, NDArray[np.int64]]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    label: int
+    size: int
+    mtime: int
+
+
+def read(root: Path, image_size: int) -> Decoded:
+    """All images below ``root``, from the cache if names, sizes and times are the same.
+
+    Args:
+        root: the folder with ``train`` and ``test``.
+        image_size: the side of the square that images of another size are resized and cropped to.
+
+    Raises:
+        Refused: where folders or images are missing, classes differ, or a file is no image.
+    """
+    classes = _classes(root)
+    files = {part: list(_files(root / part, classes)) for part in PARTS}
+    for part in PARTS:
+        if not files[part]:
+            raise Refused(
+                f"no images in {root / part}: expected {root / part}/CLASS/*.jpg or .png"
+            )
+    cache = _cache_path(root, files, image_size)
+    pixels = _cached(cache)
+    if pixels is None:
+        pixels = _decode_all(files, image_size)
+        _store(cache, pixels)
+    targets = {part: np.array([f.label for f in files[part]], dtype=np.int64) for part in PARTS}
+    return Decoded(pixels, targets, classes)
+
+
+def _classes(root: Path) -> tuple[str, ...]:
+    """The names of the classes, which train and test must share."""
+    names: dict[str, list[str]] = {}
+    for part in PARTS:
+        try:
+            names[part] = sorted(
+                entry.name
+                for entry in os.scandir(root / part)
+                if entry.is_dir() and not entry.name.startswith(".")
+            )
+        except OSError as error:
+            raise Refused(
+                f"cannot read {root / part} ({error.strerror}): --dataset folder needs "
+                f"{root}/train/CLASS/* and {root}/test/CLASS/*; name the folder with --data-dir"
+            ) from error
+    if names["train"] != names["test"]:
+        odd = sorted(set(names["train"]) ^ set(names["test"]))
+        raise Refused(
+            f"{root}/train and {root}/test must have the same classes; only one has {odd[0]!r}"
+        )
+    if len(names["train"]) < 2:
+        raise Refused(f"{root}/train must have at least 2 classes, got {len(names['train'])}")
+    return tuple(names["train"])
+
+
+def _files(folder: Path, classes: tuple[str, ...]) -> Iterator[_File]:
+    for label, name in enumerate(classes):
+        for entry in sorted(os.scandir(folder / name), key=lambda e: e.name):
+            if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                stat = entry.stat()
+                yield _File(entry.path, label, stat.st_size, stat.st_mtime_ns)
+
+
+def _cache_path(root: Path, files: dict[str, list[_File]], image_size: int) -> Path:
+    """A file beside the images, or in the user's cache folder where that is read-only."""
+    key = hashlib.sha256(f"1 {image_size}".encode())
+    for part in PARTS:
+        for file in files[part]:
+            name = os.path.relpath(file.path, root)
+            key.update(f"{name}\0{file.label} {file.size} {file.mtime}\n".encode())
+    if os.access(root, os.W_OK):
+        folder = root
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(home) / "resnet-losses"
+    return folder / f".decoded-{key.hexdigest()[:16]}.safetensors"
+
+
+def _cached(path: Path) -> dict[str, NDArray[np.uint8]] | None:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return None
+
+
+def _store(path: Path, pixels: dict[str, NDArray[np.uint8]]) -> None:
+    """Write the cache; a run goes on without one where there is no room for it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(pixels, temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        print(f"could not cache the decoded images in {path.parent} ({error}); going on without")
+
+
+def _decode_all(files: dict[str, list[_File]], image_size: int) -> dict[str, NDArray[np.uint8]]:
+    """Decode all files, in as many processes as there are cores."""
+    total = sum(len(part) for part in files.values())
+    workers = min(len(os.sched_getaffinity(0)), -(-total // _CHUNK))
+    # forkserver: a fork of this process would inherit torch's threads in an unknown state.
+    context = multiprocessing.get_context("forkserver")
+    decode = partial(_decode_chunk, image_size=image_size)
+    pixels = {}
+    with (
+        Progress("decoding images", total) as progress,
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+    ):
+        for part in PARTS:
+            chunks = []
+            paths = [file.path for file in files[part]]
+            batches = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
+            for chunk in pool.map(decode, batches):
+                if isinstance(chunk, str):
+                    pool.shutdown(cancel_futures=True)
+                    raise Refused(chunk)
+                chunks.append(chunk)
+                progress.advance(len(chunk))
+            pixels[part] = np.concatenate(chunks)
+    return pixels
+
+
+def _decode_chunk(paths: list[str], image_size: int) -> NDArray[np.uint8] | str:
+    """The images (n, 3, H, W), or the reason why one of them cannot be read."""
+    pixels = np.empty((len(paths), 3, image_size, image_size), dtype=np.uint8)
+    for i, path in enumerate(paths):
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            return f"cannot decode {path} ({error}): repair or remove it"
+        if image.size != (image_size, image_size):
+            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
+        pixels[i] = np.asarray(image).transpose(2, 0, 1)
+    return pixels

@@ -1,0 +1,152 @@
+"""The ResNets.
+
+Those for CIFAR with 16, 32 and 64 channels (He et al. 2016, section 4.2) are ours; those with 64 to
+512 channels (ibid., section 4.1) are timm's, with the stem that small images need: a 3x3
+convolution and no pooling. Every model ends in a classifier that computes in float32 whatever
+the precision of the layers before it, so that logits are never rounded to bfloat16.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from experiments.config import Refused
+
+_CIFAR_DEPTHS = {f"resnet{6 * n + 2}": n for n in (1, 3, 5, 7, 9, 18)}
+_IMAGENET_MODELS = ("resnet18", "resnet34", "resnet50")
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut without parameters (option A of He et al. 2016)."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.stride = stride
+        self.new_channels = channels - in_channels
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """Identity; where the shape changes, subsampled, with zeros for the new channels."""
+        if self.stride == 1 and not self.new_channels:
+            return x
+        before = self.new_channels // 2
+        x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, before, self.new_channels - before))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, channels, H / stride, W / stride)."""
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(x)
+        return F.relu(out, inplace=True)
+
+
+class CifarResNet(nn.Module):
+    """The ResNet of 6n + 2 layers for 32x32 images (He et al. 2016, section 4.2).
+
+    Args:
+        blocks: n, the residual blocks in each of the three stages.
+        num_classes: C.
+        in_channels: channels of the images.
+    """
+
+    def __init__(self, blocks: int, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        layers: list[nn.Module] = []
+        width = 16
+        for stage, channels in enumerate((16, 32, 64)):
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                layers.append(BasicBlock(width, channels, stride))
+                width = channels
+        self.layers = nn.Sequential(*layers)
+        self.fc = nn.Linear(width, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C_in, H, W) -> logits (N, C)."""
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = self.layers(x)
+        return self.fc(x.mean((2, 3)))
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that leaves autocast: its output is float32."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in_features), any floating dtype -> (..., out_features), float32 or wider."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+
+def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Module:
+    """The model of that name, with initial weights drawn from ``seed`` alone.
+
+    Args:
+        name: ``resnet8 ... resnet110``, ``resnet18|34|50`` or ``timm:NAME``.
+        num_classes: C.
+        in_channels: channels of the images.
+        seed: of the weights; torch's global state is left as it was.
+
+    Raises:
+        Refused: if timm has no classifier of that name, or cannot build it for these images.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name in _CIFAR_DEPTHS:
+            model: nn.Module = CifarResNet(_CIFAR_DEPTHS[name], num_classes, in_channels)
+        else:
+            model = _from_timm(name.removeprefix("timm:"), num_classes, in_channels)
+            if name in _IMAGENET_MODELS:
+                _use_cifar_stem(model, in_channels)
+    _widen_classifier(model)
+    return model
+
+
+def _from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"; close to it: {', '.join(close)}" if close else ""
+        raise Refused(f"--model: timm has no model {name!r}{hint}")
+    try:
+        model = timm.create_model(name, num_classes=num_classes, in_chans=in_channels)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise Refused(
+            f"--model: timm cannot build {name} for {in_channels} channels: {reason}"
+        ) from error
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _use_cifar_stem(model: nn.Module, in_channels: int) -> None:
+    """A 3x3 convolution of stride 1 and no pooling, in place of 7x7 of stride 2 and pooling."""
+    model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+
+
+def _widen_classifier(model: nn.Module) -> None:
+    """Let the classifier compute in float32, where it is a linear layer."""
+    get_classifier = getattr(model, "get_classifier", lambda: getattr(model, "fc", None))
+    classifier = get_classifier()
+    for path, module in list(model.named_modules()):
+        if module is classifier and type(module) is nn.Linear:
+            wide = Float32Linear(
+                module.in_features, module.out_features, module.bias is not None, device="meta"
+            )
+            wide.weight, wide.bias = module.weight, module.bias
+            model.set_submodule(path, wide)

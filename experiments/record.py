@@ -1,0 +1,224 @@
+"""The run folder: the self-contained record of a run, and the source of truth about it.
+
+config.json        the options as resolved, the code's commit, versions, hardware
+metrics.jsonl      a line per epoch
+predictions.npz    logits, targets and indices of the validation and test images
+checkpoints/       the newest two
+model.safetensors  the final weights
+summary.json       written last: its presence means that the run is finished
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from experiments import tracking
+from experiments.config import Refused, RunConfig
+
+_VERSIONS = ("torch", "torchvision", "timm", "accelerate", "wandb", "numpy")
+
+
+class Record:
+    """A run folder that this process writes to, alone.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        Refused: where the folder cannot be written, another process trains this run, or it
+            holds a run with other options.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.folder = config, config.folder
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._acquire()
+        except OSError as error:
+            raise Refused(
+                f"cannot write the run folder {self.folder} ({error.strerror}): "
+                "name another with --output"
+            ) from error
+        if config.fresh:
+            self._clear()
+        self._check_same_run()
+        self._tracker: tracking.Tracker | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.folder / "checkpoints"
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run, else None."""
+        summary: dict[str, Any] | None = _read_json(self.folder / "summary.json")
+        return summary
+
+    def _acquire(self) -> IO[str]:
+        """Lock the folder; the kernel unlocks it when this process ends, however it ends."""
+        lock = (self.folder / ".lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "another process"
+            raise Refused(f"{self.folder} is being trained by {owner}") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}\n")
+        lock.flush()
+        return lock
+
+    def _clear(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name == ".lock":
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _check_same_run(self) -> None:
+        known = _read_json(self.folder / "config.json")
+        if known is None or known.get("hash") == self.config.hash:
+            return
+        before, now = known.get("config", {}), self.config.identity()
+        changes = [
+            f"--{key.replace('_', '-')} {before.get(key)!s} -> {now[key]!s}"
+            for key in now
+            if before.get(key) != now[key]
+        ]
+        raise Refused(
+            f"{self.folder} holds a run with other options ({', '.join(changes)}): "
+            "give this one another --name, or start anew with --fresh"
+        )
+
+    def begin(self, resolved: Mapping[str, Any]) -> None:
+        """Write config.json and start logging to W&B.
+
+        Args:
+            resolved: what the options came to: device, precision, processes, sizes, ...
+        """
+        description = {
+            "name": self.config.run_name,
+            "hash": self.config.hash,
+            "config": self.config.to_dict(),
+            **resolved,
+            "commit": _commit(),
+            "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
+            | {"python": platform.python_version()},
+        }
+        write_json(self.folder / "config.json", description)
+        self._tracker = tracking.start(self.config, self.folder)
+
+    def rewind(self, epoch: int) -> None:
+        """Keep the metrics of the first ``epoch`` epochs: those after them are trained again."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["epoch"] <= epoch:
+                    kept.append(line + "\n")
+            except ValueError:  # a line that a kill cut short
+                continue
+        _replace(path, "".join(kept))
+
+    def epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl, synced, and log it to W&B."""
+        line = json.dumps({key: _finite(value) for key, value in metrics.items()}) + "\n"
+        handle = os.open(
+            self.folder / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644
+        )
+        try:
+            os.write(handle, line.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if self._tracker:
+            self._tracker.log(metrics)
+
+    def finish(
+        self,
+        summary: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+        predictions: Mapping[str, NDArray[Any]],
+    ) -> None:
+        """Write weights, predictions and, last, summary.json; then end the W&B run."""
+        if weights:
+            temporary = self.folder / ".model.tmp"
+            save_file({k: v.detach().contiguous().clone() for k, v in weights.items()}, temporary)
+            temporary.replace(self.folder / "model.safetensors")
+        archive = self.folder / "predictions.npz"
+        if predictions:
+            with (self.folder / ".predictions.tmp").open("wb") as file:
+                np.savez(file, allow_pickle=False, **predictions)
+            (self.folder / ".predictions.tmp").replace(archive)
+        summary = {key: _finite(value) for key, value in summary.items()}
+        write_json(self.folder / "summary.json", summary)
+        if self._tracker:
+            self._tracker.finish(summary, archive)
+
+    def stop(self) -> None:
+        """End the W&B run of a run that is not finished."""
+        if self._tracker:
+            self._tracker.stop()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that is complete or absent."""
+    _replace(path, json.dumps(content, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN and no infinity: null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _commit() -> str | None:
+    """The commit of the code, with a plus where the tree differs from it."""
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

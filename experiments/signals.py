@@ -1,0 +1,27 @@
+"""Stopping on request: a signal sets a flag, the training loop looks at it."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+# Ctrl-C, the end of a job, and the warnings that SLURM sends before one.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class StopRequest:
+    """Listens to SIGINT, SIGTERM, SIGUSR1 and SIGUSR2.
+
+    Attributes:
+        signal: the number of the first signal received, or 0.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        for number in _SIGNALS:
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.signal = self.signal or number
+        # Who asks twice does not want to wait for the checkpoint.
+        signal.signal(number, signal.SIG_DFL)
