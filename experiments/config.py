@@ -320,7 +320,7 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401: as `kind` says
+def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401 (as `kind` says)
     """A text from a command line, or a value from a study file, as the type of the option."""
     text = str(value)
     if kind is bool:

@@ -7,10 +7,9 @@ classes in the order of their names, files in the order of theirs.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,7 +99,7 @@ def _classes(root: Path) -> tuple[str, ...]:
 def _files(folder: Path, classes: tuple[str, ...]) -> Iterator[_File]:
     for label, name in enumerate(classes):
         for entry in sorted(os.scandir(folder / name), key=lambda e: e.name):
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+            if Path(entry.name).suffix.lower() in SUFFIXES:
                 stat = entry.stat()
                 yield _File(entry.path, label, stat.st_size, stat.st_mtime_ns)
 
@@ -112,7 +111,8 @@ def _cache_path(root: Path, files: dict[str, list[_File]], image_size: int) -> P
         for file in files[part]:
             name = os.path.relpath(file.path, root)
             key.update(f"{name}\0{file.label} {file.size} {file.mtime}\n".encode())
-    if os.access(root, os.W_OK):
+    # The mode too: root may write anywhere, but should respect a folder that says read-only.
+    if os.access(root, os.W_OK) and root.stat().st_mode & 0o222:
         folder = root
     else:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -133,23 +133,21 @@ def _store(path: Path, pixels: dict[str, NDArray[np.uint8]]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(pixels, temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         print(f"could not cache the decoded images in {path.parent} ({error}); going on without")
 
 
 def _decode_all(files: dict[str, list[_File]], image_size: int) -> dict[str, NDArray[np.uint8]]:
-    """Decode all files, in as many processes as there are cores."""
+    """Decode all files, in as many threads as there are cores: Pillow decodes without the GIL."""
     total = sum(len(part) for part in files.values())
-    workers = min(len(os.sched_getaffinity(0)), -(-total // _CHUNK))
-    # forkserver: a fork of this process would inherit torch's threads in an unknown state.
-    context = multiprocessing.get_context("forkserver")
+    workers = len(os.sched_getaffinity(0))
     decode = partial(_decode_chunk, image_size=image_size)
     pixels = {}
     with (
         Progress("decoding images", total) as progress,
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        ThreadPoolExecutor(workers) as pool,
     ):
         for part in PARTS:
             chunks = []
@@ -157,7 +155,7 @@ def _decode_all(files: dict[str, list[_File]], image_size: int) -> dict[str, NDA
             batches = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
             for chunk in pool.map(decode, batches):
                 if isinstance(chunk, str):
-                    pool.shutdown(cancel_futures=True)
+                    pool.shutdown(wait=False, cancel_futures=True)
                     raise Refused(chunk)
                 chunks.append(chunk)
                 progress.advance(len(chunk))

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import sys
+from pathlib import Path
 
 import torch
 
@@ -74,8 +75,8 @@ def describe(device: torch.device) -> dict[str, str | int]:
 
 def _cpu_name() -> str:
     try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.partition(":")[2].strip() for line in file if "model name" in line]
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     except OSError:
         names = []
     return names[0] if names else platform.processor()

@@ -1,7 +1,7 @@
 """The ResNets.
 
-Those for CIFAR with 16, 32 and 64 channels (He et al. 2016, section 4.2) are ours; those with 64 to
-512 channels (ibid., section 4.1) are timm's, with the stem that small images need: a 3x3
+Those for CIFAR with 16, 32 and 64 channels (He et al. 2016, section 4.2) are ours; those with
+64 to 512 channels (ibid., section 4.1) are timm's, with the stem that small images need: a 3x3
 convolution and no pooling. Every model ends in a classifier that computes in float32 whatever
 the precision of the layers before it, so that logits are never rounded to bfloat16.
 """
@@ -144,7 +144,7 @@ def _widen_classifier(model: nn.Module) -> None:
     get_classifier = getattr(model, "get_classifier", lambda: getattr(model, "fc", None))
     classifier = get_classifier()
     for path, module in list(model.named_modules()):
-        if module is classifier and type(module) is nn.Linear:
+        if module is classifier and isinstance(module, nn.Linear):
             wide = Float32Linear(
                 module.in_features, module.out_features, module.bias is not None, device="meta"
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import clsloss
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
+import clsloss
 from experiments.distributed import summed
 
 
@@ -32,7 +32,7 @@ class Objective:
 
     def __init__(self, criterion: clsloss.Loss, accelerator: Accelerator) -> None:
         self.criterion, self.accelerator = criterion, accelerator
-        self.per_batch = getattr(criterion, "per_batch", False)
+        self.per_batch = criterion.per_batch
         self._divisor = torch.zeros((), device=accelerator.device)
         # Sums over the epoch: loss times weight, weight, correct predictions, labelled examples.
         self.sums = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
@@ -59,17 +59,17 @@ class Objective:
             output: logits of the share, (n, C).
             targets: class indices (n,) or probabilities (n, C).
         """
-        output = output.float()
-        if self.criterion.input_kind == "log_probs":
-            scores = F.log_softmax(output, 1)
-        else:
-            scores = output
+        output = output.to(torch.promote_types(output.dtype, torch.float32))
+        log_probs = self.criterion.input_kind == "log_probs"
+        scores = F.log_softmax(output, 1) if log_probs else output
         if self.criterion.additive:
             values, weights = self.criterion.per_example(scores, targets)
             part = values.sum() / self._divisor
             self._count(values.sum(), weights.sum(), output, targets)
         elif self.per_batch:
-            part = self.criterion(scores, targets) * len(targets) / self._divisor
+            # The mean of no examples is no number; the sum of no logits is 0.
+            loss = self.criterion(scores, targets) if len(targets) else scores.sum()
+            part = loss * len(targets) / self._divisor
             self._count(part * self._divisor, len(targets), output, targets)
         else:
             own = self.criterion.statistics(scores, targets)

@@ -14,8 +14,8 @@ from experiments.config import RunConfig, parse_milestones
 def learning_rate(config: RunConfig, step: int, steps: int) -> float:
     """The learning rate of a step.
 
-    - ``onecycle`` (after Smith & Topin 2018): linear from lr/100 to lr over the first ``warmup`` of
-      the run, then lr/2 (1 + cos pi t), t from 0 to 1 over the rest.
+    - ``onecycle`` (after Smith & Topin 2018): linear from lr/100 to lr over the first ``warmup``
+      of the run, then lr/2 (1 + cos pi t), t from 0 to 1 over the rest.
     - ``cosine`` (Loshchilov & Hutter 2017, without restarts): lr/2 (1 + cos pi t) over the run.
     - ``multistep``: lr, divided by 10 at each milestone passed.
     - ``constant``: lr.

@@ -8,14 +8,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import clsloss
 import numpy as np
 import torch
 from accelerate import Accelerator
-from analyze import calibration
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import clsloss
+from analyze import calibration
 from experiments import checkpoint, data, distributed, hardware, models, optimisation
 from experiments.checkpoint import Checkpoint
 from experiments.config import Refused, RunConfig, parse_interval
@@ -165,7 +165,8 @@ class Trainer:
         self.progress.print(
             f"{self.config.loss} on {self.config.model} ({sizes['parameters']:,} parameters), "
             f"{self.config.dataset} ({sizes['train']:,} train, {sizes['val']:,} validation, "
-            f"{sizes['test']:,} test), {n} process{'es' * (n > 1)} on {self.accelerator.device.type}, "
+            f"{sizes['test']:,} test), {n} process{'es' * (n > 1)} on "
+            f"{self.accelerator.device.type}, "
             f"{torch.get_num_threads()} threads each, precision {self.accelerator.mixed_precision}"
         )
         if self.objective.per_batch and n * self.config.grad_accum > 1:
