@@ -54,15 +54,15 @@ class Agreement:
 
     def __init__(self, accelerator: Accelerator) -> None:
         several = accelerator.num_processes > 1
-        self._group = dist.new_group(backend="gloo") if several else None
+        self._group: Any = dist.new_group(backend="gloo") if several else None
 
-    def max(self, value: int) -> int:
-        """The largest of the processes' values, known to all."""
+    def max(self, *values: int) -> list[int]:
+        """The largest of the processes' values, one by one, known to all."""
         if self._group is None:
-            return value
-        vote = torch.tensor(value)
-        dist.all_reduce(vote, dist.ReduceOp.MAX, group=self._group)
-        return int(vote)
+            return list(values)
+        votes = torch.tensor(values)
+        dist.all_reduce(votes, dist.ReduceOp.MAX, group=self._group)
+        return votes.tolist()
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
@@ -91,7 +91,8 @@ def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
 
 def share(accelerator: Accelerator, positions: Tensor) -> Tensor:
     """This process's slice of some positions; the sizes of the slices differ by one at most."""
-    return positions.tensor_split(accelerator.num_processes)[accelerator.process_index]
+    mine: Tensor = positions.tensor_split(accelerator.num_processes)[accelerator.process_index]
+    return mine
 
 
 def gathered(accelerator: Accelerator, rows: Tensor, total: int) -> Tensor:
@@ -108,4 +109,5 @@ def gathered(accelerator: Accelerator, rows: Tensor, total: int) -> Tensor:
     padding = rows.new_zeros(longest - len(rows), *rows.shape[1:])
     parts = accelerator.gather(torch.cat([rows, padding])).split(longest)
     sizes = [len(s) for s in torch.arange(total).tensor_split(accelerator.num_processes)]
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    whole: Tensor = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    return whole

@@ -53,7 +53,7 @@ def native_bf16(device: torch.device) -> bool:
     cores whose AMX is hidden).
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 

@@ -78,7 +78,8 @@ class CifarResNet(nn.Module):
         """Images (N, C_in, H, W) -> logits (N, C)."""
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = self.layers(x)
-        return self.fc(x.mean((2, 3)))
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits
 
 
 class Float32Linear(nn.Linear):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType
+from types import FrameType, TracebackType
 
 # Ctrl-C, the end of a job, and the warnings that SLURM sends before one.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopRequest:
-    """Listens to SIGINT, SIGTERM, SIGUSR1 and SIGUSR2.
+    """Listens to SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 while its context is open.
 
     Attributes:
         signal: the number of the first signal received, or 0.
@@ -18,8 +18,19 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0
-        for number in _SIGNALS:
-            signal.signal(number, self._receive)
+
+    def __enter__(self) -> StopRequest:
+        self._before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or number

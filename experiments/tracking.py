@@ -18,9 +18,9 @@ def start(config: RunConfig, folder: Path) -> Tracker:
     ``auto`` is online where an API key is configured, else offline; a server that cannot be
     reached costs ten seconds and one warning, and the run goes on offline.
     """
-    mode = config.wandb
+    mode: str = config.wandb
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")  # type: ignore[assignment]
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
     if mode == "disabled":
         return Tracker(None)
     import wandb
@@ -45,7 +45,7 @@ def _has_key() -> bool:
     return bool(os.environ.get("WANDB_API_KEY") or get_netrc_auth(base_url))
 
 
-def _init(config: RunConfig, folder: Path, mode: str) -> Any:  # noqa: ANN401 (wandb imports late)
+def _init(config: RunConfig, folder: Path, mode: Any) -> Any:  # noqa: ANN401 (wandb imports late)
     import wandb
 
     # Offline runs have no business with the network, error reports included.

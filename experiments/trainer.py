@@ -124,8 +124,8 @@ class Trainer:
             config.model, len(dataset.classes), dataset.train.pixels.shape[1], config.seed
         )
         if config.sync_bn:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.network = model.to(device, memory_format=torch.channels_last)
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        self.network: nn.Module = model.to(device).to(memory_format=torch.channels_last)
         if config.compile:
             self.network.compile()
         self.criterion = criterion.to(device)
@@ -137,7 +137,6 @@ class Trainer:
 
         self.at = Position()
         self.agreement = distributed.Agreement(accelerator)
-        self.stop = StopRequest()
         self._first_bad_step = torch.full((), _NEVER, dtype=torch.int64, device=device)
         self._last_loss = torch.full((), math.nan, device=device)
 
@@ -150,9 +149,11 @@ class Trainer:
         resumed = self._resume()
         label = f"{self.config.run_name}: step"
         done = self.at.epoch * self.plan.steps + self.at.step
-        with Progress(
-            label, self.steps, done, enabled=self.accelerator.is_main_process
-        ) as self.progress:
+        speaks = self.accelerator.is_main_process
+        with (
+            StopRequest() as self.stop,
+            Progress(label, self.steps, done, speaks) as self.progress,
+        ):
             self._introduce(resumed)
             while self.at.epoch < self.config.epochs:
                 status = self._epoch()
@@ -190,7 +191,7 @@ class Trainer:
             self.progress.advance()
             if (status := self._pause(started)) != DONE:
                 return status
-        if self._diverged(now=True):
+        if self._diverged():
             return self._record_divergence(time.monotonic() - started)
         means = self.objective.epoch_means()
         speed = images / (time.monotonic() - started)
@@ -263,21 +264,19 @@ class Trainer:
         self._first_bad_step = torch.minimum(self._first_bad_step, bad)
         self._last_loss = torch.where(finite, loss, self._last_loss)
 
-    def _diverged(self, now: bool = False) -> bool:
-        """Whether any process has seen a non-finite loss; on a GPU, looked at now and then."""
-        if not now and self.accelerator.device.type != "cpu" and self.at.step % 50:
-            return False
-        return self.agreement.max(-int(self._first_bad_step)) != -_NEVER
+    def _diverged(self) -> bool:
+        """Whether any process has seen a non-finite loss."""
+        return self.agreement.max(-int(self._first_bad_step)) != [-_NEVER]
 
     def _pause(self, started: float) -> int:
         """Between steps: divergence, a request to stop, a checkpoint that is due."""
-        if self._diverged():
+        # Looking at the loss waits for the device: on a GPU, now and then is often enough.
+        look = self.accelerator.device.type == "cpu" or self.at.step % 50 == 0
+        seen = int(self._first_bad_step) if look else _NEVER
+        signal, due, bad = self.agreement.max(self.stop.signal, self._checkpoint_due(), -seen)
+        if bad != -_NEVER or ((signal or due) and self._diverged()):
             return self._record_divergence(time.monotonic() - started)
-        due = self._checkpoint_due()
-        signal = self.agreement.max(self.stop.signal)
         if signal or due:
-            if self._diverged(now=True):
-                return self._record_divergence(time.monotonic() - started)
             before = self.at.seconds
             self.at.seconds += time.monotonic() - started
             self._checkpoint()
@@ -297,8 +296,7 @@ class Trainer:
         if steps:
             return self.at.step % steps == 0
         # The main process's clock decides for all.
-        late = self.accelerator.is_main_process and time.monotonic() - self._saved >= seconds
-        return bool(self.agreement.max(int(late)))
+        return self.accelerator.is_main_process and time.monotonic() - self._saved >= seconds
 
     def _checkpoint(self) -> None:
         """Save everything that the rest of the run depends on."""
@@ -337,7 +335,8 @@ class Trainer:
         """Continue from the newest whole checkpoint, if there is one."""
         self._saved = time.monotonic()
         folder = self.config.folder / "checkpoints"
-        saved = checkpoint.load(folder)
+        # By the main process for all: other machines may not see its disk.
+        saved = distributed.on_main(self.accelerator, lambda: checkpoint.load(folder))
         if saved is None:
             if self.record:
                 self.record.rewind(0)
@@ -383,7 +382,9 @@ class Trainer:
         self._share_batchnorm()
         self.model.eval()
         mine = distributed.share(self.accelerator, torch.arange(len(pipeline)))
-        parts = [self.network(pipeline.clean(p)).float() for p in mine.split(_EVALUATION_BATCH)]
+        parts = [
+            self.network(pipeline.clean(p)).float() for p in torch.split(mine, _EVALUATION_BATCH)
+        ]
         rows = torch.cat(parts)
         return distributed.gathered(self.accelerator, rows, len(pipeline)).cpu()
 
@@ -455,7 +456,7 @@ class Trainer:
 
     def _record_divergence(self, seconds: float) -> int:
         """A result, not an accident: the step, and the last loss that was a number."""
-        step = -self.agreement.max(-int(self._first_bad_step))
+        step = -self.agreement.max(-int(self._first_bad_step))[0]
         self.at.seconds += seconds
         self.progress.print(
             f"{self.config.loss} diverged: the loss is not finite at step {step} "
