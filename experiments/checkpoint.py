@@ -76,12 +76,16 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
 def load(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None."""
     for path in _newest_first(folder):
-        if _is_whole(path):
+        if not _is_whole(path):
+            continue
+        try:
             groups = {
                 file.name.removesuffix(".safetensors"): load_file(file)
                 for file in path.glob("*.safetensors")
             }
             return Checkpoint(groups, json.loads((path / "state.json").read_text()))
+        except (SafetensorError, ValueError):  # whole, but not of our making
+            continue
     return None
 
 

@@ -232,7 +232,7 @@ def _require(
 ) -> None:
     value = getattr(config, name)
     if not holds(value):
-        hint = _did_you_mean(value, choices)
+        hint = _did_you_mean(str(value), choices)
         raise Refused(f"{_flag(name)} must be {rule}, got {str(value)!r}{hint}")
 
 

@@ -54,10 +54,18 @@ class Record:
                 f"cannot write the run folder {self.folder} ({error.strerror}): "
                 "name another with --output"
             ) from error
-        if config.fresh:
-            self._clear()
-        self._check_same_run()
         self._tracker: tracking.Tracker | None = None
+        try:
+            if config.fresh:
+                self._clear()
+            self._check_same_run()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._lock.close()
 
     @property
     def checkpoints(self) -> Path:
@@ -77,6 +85,7 @@ class Record:
         except BlockingIOError:
             lock.seek(0)
             owner = lock.read().strip() or "another process"
+            lock.close()
             raise Refused(f"{self.folder} is being trained by {owner}") from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}\n")

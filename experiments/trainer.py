@@ -44,21 +44,24 @@ def train(config: RunConfig) -> int:
     """
     criterion = create_criterion(config)
     accelerator = distributed.start(config)
-    opened: list[Record] = []  # the main process's alone
+    with contextlib.ExitStack() as stack:
+        opened: list[Record] = []  # the main process's alone
 
-    def open_record() -> dict[str, Any] | None:
-        opened.append(Record(config))
-        return opened[0].summary()
+        def open_record() -> dict[str, Any] | None:
+            opened.append(stack.enter_context(contextlib.closing(Record(config))))
+            return opened[0].summary()
 
-    finished = distributed.on_main(accelerator, open_record)
-    record = opened[0] if opened else None
-    if finished is not None:
-        if record:
-            print(f"{record.folder} is finished ({finished['status']}); --fresh trains it anew")
-        return DONE if finished["status"] == "finished" else FAILED
-    with accelerator.local_main_process_first():
-        dataset = data.load(config)
-    return Trainer(config, accelerator, dataset, criterion, record).run()
+        finished = distributed.on_main(accelerator, open_record)
+        record = opened[0] if opened else None
+        if finished is not None:
+            if record:
+                print(
+                    f"{record.folder} is finished ({finished['status']}); --fresh trains it anew"
+                )
+            return DONE if finished["status"] == "finished" else FAILED
+        with accelerator.local_main_process_first():
+            dataset = data.load(config)
+        return Trainer(config, accelerator, dataset, criterion, record).run()
 
 
 def create_criterion(config: RunConfig) -> clsloss.Loss:

@@ -1,0 +1,51 @@
+"""The packages import each other one way, and help needs no torch."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, environment
+
+ALLOWED = {
+    "clsloss": {"clsloss"},
+    "analyze": {"analyze"},
+    "experiments": {"experiments", "clsloss", "analyze"},
+}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_go_one_way(package):
+    ours = set(ALLOWED) | {"train"}
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for path in files:
+        roots = {name.partition(".")[0] for name in imported(path)}
+        assert roots & ours <= ALLOWED[package], path
+        if package == "analyze":
+            assert "torch" not in roots, path
+
+
+def test_experiments_takes_only_the_metrics_from_analyze():
+    for path in (ROOT / "experiments").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analyze"):
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                assert all(name.startswith("analyze.calibration") for name in names), path
+
+
+@pytest.mark.parametrize("module", ["experiments.config"])
+def test_options_need_no_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment()).returncode == 0
+    )

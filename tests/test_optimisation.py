@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch.optim import lr_scheduler
+
+from experiments import models
+from experiments.config import RunConfig
+from experiments.optimisation import learning_rate, sgd
+
+STEPS = 200
+
+
+def torch_schedule(make):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    scheduler = make(optimizer)
+    rates = []
+    for _ in range(STEPS):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("options", "make"),
+    [
+        ({"schedule": "cosine"}, lambda o: lr_scheduler.CosineAnnealingLR(o, STEPS)),
+        ({"schedule": "constant"}, lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
+        ({"schedule": "multistep"}, lambda o: lr_scheduler.MultiStepLR(o, [100, 150])),
+        (
+            {"schedule": "multistep", "milestones": "2,8", "epochs": 10},
+            lambda o: lr_scheduler.MultiStepLR(o, [40, 160]),
+        ),
+        (
+            {"schedule": "onecycle", "warmup": 0.2},
+            lambda o: lr_scheduler.SequentialLR(
+                o,
+                [
+                    lr_scheduler.LinearLR(o, 0.01, 1.0, 40),
+                    lr_scheduler.CosineAnnealingLR(o, STEPS - 40),
+                ],
+                [40],
+            ),
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
+def test_schedules_are_those_of_torch(options, make):
+    config = RunConfig(lr=0.1, **options)
+    ours = [learning_rate(config, step, STEPS) for step in range(STEPS)]
+    assert ours == pytest.approx(torch_schedule(make), abs=1e-12)
+
+
+def test_only_matrices_and_kernels_decay():
+    model = models.create("resnet8", 10, 3, seed=0)
+    decayed, free = sgd(model, RunConfig(weight_decay=1e-3)).param_groups
+    assert decayed["weight_decay"] == 1e-3
+    assert free["weight_decay"] == 0
+    assert all(p.ndim > 1 for p in decayed["params"])
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert {id(p) for m in norms for p in m.parameters()} <= {id(p) for p in free["params"]}
+    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
+
+
+def test_momentum_zero_is_plain_sgd():
+    group = sgd(torch.nn.Linear(2, 2), RunConfig(momentum=0)).param_groups[0]
+    assert not group["nesterov"]
