@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import hashlib
 import json
@@ -11,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -147,8 +147,7 @@ class RunConfig:
         Raises:
             Refused: naming the option, the rule and the value.
         """
-        hints = get_type_hints(type(self))
-        for name, hint in hints.items():
+        for name, hint in _kinds().items():
             if choices := get_args(hint):
                 _require(self, name, f"one of {', '.join(choices)}", choices.__contains__, choices)
         for name in ("epochs", "batch_size", "grad_accum", "image_size"):
@@ -187,7 +186,7 @@ class RunConfig:
         Raises:
             Refused: on an unknown name, or a value of the wrong type or out of its range.
         """
-        kinds = get_type_hints(cls)
+        kinds = _kinds()
         for name in options:
             if name not in kinds:
                 hint = _did_you_mean(_flag(name), [_flag(known) for known in kinds])
@@ -196,7 +195,7 @@ class RunConfig:
                 )
         return cls(**{name: _convert(name, kinds[name], v) for name, v in options.items()})
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Eight hexadecimal digits over the options that determine the result."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
@@ -218,9 +217,14 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All options, as JSON values."""
-        return {
-            k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()
-        }
+        values = ((name, getattr(self, name)) for name in _kinds())
+        return {name: str(v) if isinstance(v, Path) else v for name, v in values}
+
+
+@cache  # half a study's checking otherwise goes into looking these up
+def _kinds() -> dict[str, Any]:
+    """The types of the options."""
+    return get_type_hints(RunConfig)
 
 
 def _require(
@@ -299,7 +303,7 @@ def parse(argv: Sequence[str] | None = None) -> RunConfig:
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:
     """``["--lr", "0.1", "--seed=1", "--no-compile"]`` as a mapping of names to texts."""
-    kinds = get_type_hints(RunConfig)
+    kinds = _kinds()
     queue = list(arguments)
     options: dict[str, str] = {}
     while queue:
