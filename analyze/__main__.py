@@ -1,4 +1,4 @@
-"""The command line: `python -m analyze score`."""
+"""The command line: `python -m analyze score|report|conformance`."""
 
 import argparse
 import sys
@@ -21,6 +21,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     score.add_argument("file", type=Path, help="the npz file")
     score.add_argument("--json", action="store_true", help="print one JSON object, fractions")
     score.set_defaults(run=_score)
+    report = commands.add_parser(
+        "report",
+        help="compare the losses of run folders",
+        description="Compares the losses of the runs below the folders with a reference loss, "
+        "paired by seed and test example, in the terminal and as runs.csv, losses.csv and "
+        "comparisons.csv.",
+    )
+    report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="folders of runs")
+    report.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    report.add_argument("--reference", help="loss to compare with (default: ce)")
+    report.set_defaults(run=_report)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
@@ -47,6 +58,28 @@ def _score(options: argparse.Namespace) -> int:
         from rich.console import Console
 
         print_score(result, str(options.file), Console())
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from analyze.report import build_report, write_report
+    from analyze.terminal import print_report
+
+    try:
+        report = build_report(options.paths, options.reference)
+    except ValueError as error:
+        return _refuse(str(error))
+    try:
+        write_report(report, options.out)
+    except OSError as error:
+        return _refuse(f"{options.out} cannot be written: {error.strerror}")
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    print_report(report, console)
+    console.print(f"\nwritten to {options.out}: runs.csv, losses.csv, comparisons.csv")
     return 0
 
 

@@ -22,6 +22,15 @@ def ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
     return float(np.abs(residual).sum() / len(confidence))
 
 
+def ece_terms(confidence: Floats, correct: Booleans, bins: int = BINS) -> Floats:
+    """What each example adds to `ece`, their mean: sign(gap of its bin) (conf - correct)."""
+    index = bin_index(confidence, bins)
+    residual = confidence - correct
+    sign = np.sign(np.bincount(index, residual, bins))
+    terms: Floats = sign[index] * residual
+    return terms
+
+
 def mce(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
     """Maximum calibration error: the largest |gap_b| over the equal-width bins in use."""
     index = bin_index(confidence, bins)

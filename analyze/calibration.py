@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analyze import binned, selective
-from analyze.predictions import Scores, blocks, check, score
+from analyze.predictions import Floats, Scores, blocks, check, score
 from analyze.smooth import smece
 from analyze.temperature import Temperature, fit_temperature
 
 __all__ = [
+    "MORE_NAMES",
     "NAMES",
     "Scores",
     "Temperature",
@@ -22,6 +23,8 @@ __all__ = [
     "fit_temperature",
     "human_agreement",
     "metrics",
+    "metrics_of",
+    "per_example",
     "score",
 ]
 
@@ -42,6 +45,11 @@ _FORMULAS: dict[str, Callable[[Scores], float]] = {
     "e_aurc": lambda s: selective.e_aurc(s.log_doubt, s.correct),
 }
 NAMES = (*_FORMULAS, "null_ece")
+_FORMULAS |= {
+    "risk_at_80": lambda s: selective.risk_at_coverage(_curve(s), 0.80),
+    "coverage_at_5": lambda s: selective.coverage_at_risk(_curve(s), 0.05),
+}
+MORE_NAMES = ("risk_at_80", "coverage_at_5")
 
 
 def metrics(
@@ -58,7 +66,7 @@ def metrics(
     Args:
         logits: Raw logits of any real dtype, shape (N, C).
         targets: Class labels, integers, shape (N,).
-        names: Which metrics, from NAMES; a few of them cost less than all.
+        names: Which metrics, from NAMES and MORE_NAMES; a few of them cost less than all.
         temperature: Divides the logits.
         null_draws: Draws of labels behind `null_ece`.
         rng: Draws them; the default is the same generator, seeded with 0, at every call.
@@ -73,15 +81,42 @@ def metrics(
         >>> metrics([[1.0, 0.0], [0.0, 3.0]], [0, 0], names=("accuracy", "top5"))
         {'accuracy': 0.5, 'top5': 1.0}
     """
-    names = tuple(names)
-    if unknown := [name for name in names if name not in NAMES]:
-        raise ValueError(f"unknown metric {unknown[0]!r}; there are: {', '.join(NAMES)}")
+    names = _known(names)
     scores = score(logits, targets, temperature=temperature, class_gaps="classwise_ece" in names)
-    values = {name: float(_FORMULAS[name](scores)) for name in names if name in _FORMULAS}
+    return metrics_of(scores, names=names, null_draws=null_draws, rng=rng)
+
+
+def metrics_of(
+    scores: Scores,
+    *,
+    names: Iterable[str] = NAMES,
+    null_draws: int = 200,
+    rng: np.random.Generator | None = None,
+) -> dict[str, float]:
+    """As `metrics`, of what `score` returned (with its class_gaps, for `classwise_ece`)."""
+    names = _known(names)
+    values = {name: float(_FORMULAS[name](scores)) for name in names if name != "null_ece"}
     if "null_ece" in names:
         rng = np.random.default_rng(0) if rng is None else rng
         values["null_ece"] = binned.null_ece(scores.confidence, rng, null_draws)
     return {name: values[name] for name in names}
+
+
+def per_example(scores: Scores) -> dict[str, Floats]:
+    """The metrics that are means over examples, as what each example adds, shape (N,) each.
+
+    ECE is one of them: the mean of the sign of its bin's gap times confidence - correct. That
+    makes the test examples' share in its variance computable; an example's own effect on the
+    sign is of second order (and where the gap is all noise, it makes the variance larger).
+    """
+    return {
+        "accuracy": scores.correct.astype(np.float64),
+        "top5": (scores.target_rank < 5).astype(np.float64),
+        "nll": scores.nll,
+        "brier": scores.brier,
+        "ece": binned.ece_terms(scores.confidence, scores.correct),
+        "signed_gap": scores.confidence - scores.correct,
+    }
 
 
 def evaluate(
@@ -140,6 +175,19 @@ def human_agreement(logits: ArrayLike, probabilities: ArrayLike) -> dict[str, fl
     return {"human_cross_entropy": cross_entropy / n, "human_total_variation": variation / n}
 
 
-def _gaps(scores: Scores) -> np.ndarray:
-    assert scores.class_gaps is not None, "score(..., class_gaps=True) is needed"
+def _known(names: Iterable[str]) -> tuple[str, ...]:
+    names = tuple(names)
+    known = (*NAMES, *MORE_NAMES)
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"unknown metric {unknown[0]!r}; there are: {', '.join(known)}")
+    return names
+
+
+def _gaps(scores: Scores) -> Floats:
+    if scores.class_gaps is None:
+        raise ValueError("classwise_ece needs score(..., class_gaps=True)")
     return scores.class_gaps
+
+
+def _curve(scores: Scores) -> Floats:
+    return selective.risk_curve(scores.log_doubt, scores.correct)

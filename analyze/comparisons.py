@@ -1,0 +1,151 @@
+"""Every loss against the reference loss, setting by setting, with verdicts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analyze.evaluation import Evaluated
+from analyze.runs import as_text, varying
+from analyze.statistics import (
+    CONFIDENCE,
+    FEWEST_SEEDS,
+    Difference,
+    Interval,
+    crossed,
+    holm,
+    interval,
+    over_seeds,
+    p_value,
+    seeds_needed,
+    sign_flip,
+    verdict,
+)
+
+PRIMARY = ("accuracy", "nll", "ece", "nll_ts")
+HIGHER_IS_BETTER = ("accuracy", "top5", "coverage_at_5", "coverage_at_5_ts")
+# Not compared: the noise floor is no property of a loss.
+NOT_COMPARED = ("null_ece", "null_ece_ts")
+# What does not depend on the scale of the scores, and so counts before temperature for all.
+SCALE_FREE = ("accuracy", "top5", "aurc", "e_aurc", "risk_at_80", "coverage_at_5")
+COLUMNS = [
+    *("loss", "reference", "metric", "primary", "interval", "scale_arbitrary", "seeds"),
+    *("difference", "low", "high", "p", "p_signflip", "p_holm", "verdict", "seeds_needed"),
+]
+
+
+def by_setting(evaluated: Sequence[Evaluated]) -> dict[str, list[Evaluated]]:
+    """The runs of each setting, settings sorted by their text."""
+    groups: dict[str, list[Evaluated]] = {}
+    for one in sorted(evaluated, key=lambda one: as_text(one.run.setting)):
+        groups.setdefault(as_text(one.run.setting), []).append(one)
+    return groups
+
+
+def compare(
+    evaluated: Sequence[Evaluated], reference: str, rng: np.random.Generator | None = None
+) -> pd.DataFrame:
+    """A row for each setting, loss other than the reference, and metric.
+
+    Runs are paired by seed within a setting, and examples by their index. Holm's correction is
+    over all primary comparisons of the table; with fewer than three seeds in common there is no
+    verdict, and the comparison does not count in the correction.
+
+    Args:
+        evaluated: Runs, those of one setting on the same test examples.
+        reference: The loss that the others are compared to.
+        rng: For the sign-flip test above 20 seeds; the default is seeded with 0.
+
+    Returns:
+        The options that vary, then COLUMNS. `interval` says what is random: "crossed" seeds and
+        examples, "seeds" the seeds alone, on these examples.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    options = varying([one.run.setting for one in evaluated])
+    rows, differences = [], []
+    for runs in by_setting(evaluated).values():
+        setting = {name: runs[0].run.setting.get(name) for name in options}
+        for pairs in _pairs(runs, reference):
+            for metric in pairs[0][0].metrics:
+                if metric not in NOT_COMPARED:
+                    row, difference = _compare_metric(pairs, metric, rng)
+                    rows.append(setting | row)
+                    differences.append(difference)
+    frame = pd.DataFrame(rows, columns=[*options, *COLUMNS])
+    return _with_verdicts(frame, differences)
+
+
+def _pairs(runs: list[Evaluated], reference: str) -> list[list[tuple[Evaluated, Evaluated]]]:
+    """For each other loss, its runs beside the reference's of the same seed, by seed."""
+    found = {(one.run.loss, one.run.seed): one for one in runs}
+    losses = sorted({one.run.loss for one in runs} - {reference})
+    paired = [
+        [
+            (found[loss, seed], found[reference, seed])
+            for seed in sorted({one.run.seed for one in runs})
+            if (loss, seed) in found and (reference, seed) in found
+        ]
+        for loss in losses
+    ]
+    return [pairs for pairs in paired if pairs]
+
+
+def _compare_metric(
+    pairs: list[tuple[Evaluated, Evaluated]], metric: str, rng: np.random.Generator
+) -> tuple[dict[str, Any], Difference | None]:
+    loss, reference = pairs[0][0].run, pairs[0][1].run
+    seed_differences = [ours.metrics[metric] - theirs.metrics[metric] for ours, theirs in pairs]
+    row: dict[str, Any] = {
+        "loss": loss.loss,
+        "reference": reference.loss,
+        "metric": metric,
+        "primary": metric in PRIMARY,
+        "interval": "seeds",
+        "scale_arbitrary": (loss.scale_arbitrary or reference.scale_arbitrary)
+        and is_scale_bound(metric),
+        "seeds": len(pairs),
+        "difference": float(np.mean(seed_differences)),
+    }
+    if len(pairs) < 2:
+        return row, None
+    if metric in pairs[0][0].per_example and len(pairs[0][0].per_example[metric]) > 1:
+        row["interval"] = "crossed"
+        difference = crossed(
+            np.stack([a.per_example[metric] - b.per_example[metric] for a, b in pairs])
+        )
+    else:
+        difference = over_seeds(seed_differences)
+    row["low"], row["high"] = interval(difference)
+    if len(pairs) >= FEWEST_SEEDS:
+        row["p"] = p_value(difference)
+        row["p_signflip"] = sign_flip(seed_differences, rng)
+    return row, difference
+
+
+def _with_verdicts(frame: pd.DataFrame, differences: list[Difference | None]) -> pd.DataFrame:
+    """Corrects the primary p values for each other and states what follows."""
+    p = frame["p"].where(frame["primary"].astype(bool)).to_numpy(dtype=np.float64)
+    frame["p_holm"] = holm(p)
+    family = max(1, int((~np.isnan(p)).sum()))
+    frame["verdict"] = [
+        verdict(
+            row.difference,
+            Interval(row.low, row.high),
+            row.p_holm,
+            row.metric in HIGHER_IS_BETTER,
+        )
+        if row.primary
+        else "exploratory"
+        for row in frame.itertuples()
+    ]
+    frame["seeds_needed"] = [
+        seeds_needed(difference, (1 - CONFIDENCE) / family) if difference and primary else np.nan
+        for difference, primary in zip(differences, frame["primary"], strict=True)
+    ]
+    return frame
+
+
+def is_scale_bound(metric: str) -> bool:
+    """Whether a metric depends on the scale of the logits (those after temperature do not)."""
+    return not metric.endswith("_ts") and metric not in SCALE_FREE

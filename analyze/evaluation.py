@@ -1,0 +1,105 @@
+"""Computes a run's metrics from its predictions, before and after temperature."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analyze.archive import Split, load_predictions
+from analyze.calibration import MORE_NAMES, NAMES, fit_temperature, metrics_of, per_example
+from analyze.predictions import Floats, score
+from analyze.runs import LeftOut, Run, as_text
+
+PREDICTIONS = "predictions.npz"
+# The temperature changes neither: no column of their own after it.
+UNCHANGED = ("accuracy", "top5")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A run and its metrics on the test examples.
+
+    Attributes:
+        run: The run.
+        temperature: Fitted on its validation split.
+        temperature_at_bound: Whether that ended at a bound.
+        metrics: Name -> value; NAME_ts is after temperature, `nll_calibration` and
+            `brier_calibration` are what the temperature takes away (what it leaves is the
+            refinement, NAME_ts).
+        per_example: The metrics that are means over examples, float64 (N,) each, in the order
+            of the examples' indices.
+        examples: Identifies the test examples and their labels.
+    """
+
+    run: Run
+    temperature: float
+    temperature_at_bound: bool
+    metrics: dict[str, float]
+    per_example: dict[str, Floats] = field(repr=False)
+    examples: str
+
+
+def evaluate_run(run: Run) -> Evaluated | LeftOut:
+    """Loads a run's predictions and computes everything, or says why that cannot be done."""
+    try:
+        predictions = load_predictions(run.path / PREDICTIONS)
+    except ValueError as error:
+        return run.left_out(f"broken: {PREDICTIONS} {error}")
+    test, val = predictions.test, predictions.val
+    if val is None:
+        return run.left_out(f"broken: {PREDICTIONS} has no val_logits, so no temperature")
+    if test.index is None:
+        return run.left_out(f"broken: {PREDICTIONS} has no test_index, so it cannot be paired")
+
+    temperature = fit_temperature(val.logits, val.targets)
+    order = np.argsort(test.index)
+    values: dict[str, float] = {}
+    terms: dict[str, Floats] = {}
+    for suffix, t in (("", 1.0), ("_ts", temperature.value)):
+        scores = score(test.logits, test.targets, temperature=t, class_gaps=True)
+        found = metrics_of(scores, names=(*NAMES, *MORE_NAMES))
+        kept = [name for name in found if not suffix or name not in UNCHANGED]
+        values |= {name + suffix: found[name] for name in kept}
+        examples = per_example(scores)
+        terms |= {name + suffix: examples[name][order] for name in examples if name in kept}
+    for name in ("nll", "brier"):
+        values[f"{name}_calibration"] = values[name] - values[f"{name}_ts"]
+        terms[f"{name}_calibration"] = terms[name] - terms[f"{name}_ts"]
+    if reason := _disagreement(run, values):
+        return run.left_out(f"broken: {reason}")
+    return Evaluated(run, *temperature, values, terms, _examples(test, order))
+
+
+def same_examples(evaluated: Iterable[Evaluated]) -> tuple[list[Evaluated], list[LeftOut]]:
+    """Keeps, in each setting, the runs on the test examples that most of its runs have."""
+    evaluated = list(evaluated)
+    votes: dict[str, Counter[str]] = {}
+    for one in evaluated:
+        votes.setdefault(as_text(one.run.setting), Counter())[one.examples] += 1
+    usual = {setting: count.most_common(1)[0][0] for setting, count in votes.items()}
+    kept, left_out = [], []
+    for one in evaluated:
+        if one.examples == usual[as_text(one.run.setting)]:
+            kept.append(one)
+        else:
+            reason = "its test examples or their labels are not those of the setting's other runs"
+            left_out.append(one.run.left_out(reason))
+    return kept, left_out
+
+
+def _examples(test: Split, order: np.ndarray) -> str:
+    assert test.index is not None
+    digest = hashlib.sha256(test.index[order].tobytes())
+    digest.update(test.targets[order].tobytes())
+    return digest.hexdigest()
+
+
+def _disagreement(run: Run, values: dict[str, float]) -> str | None:
+    """What summary.json says otherwise than the predictions beside it."""
+    for name in ("accuracy", "nll"):
+        said = run.summary.get(f"test/{name}")
+        if isinstance(said, int | float) and not np.isclose(said, values[name], rtol=1e-5):
+            return f"summary.json has test/{name} {said:.6g}, {PREDICTIONS} {values[name]:.6g}"
+    return None

@@ -1,0 +1,87 @@
+"""`python -m analyze report`: runs in, tables out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyze.comparisons import compare
+from analyze.evaluation import Evaluated, evaluate_run, same_examples
+from analyze.progress import track
+from analyze.runs import LeftOut, read_runs, varying
+from analyze.tables import losses_table, runs_table
+
+REFERENCE = "ce"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report shows.
+
+    Attributes:
+        evaluated: The runs it is about, with their metrics.
+        left_out: The others, and why.
+        reference: The loss that the others are compared to.
+        options: The options that vary, in the order of the tables' columns.
+        fixed: The options that do not, with their values.
+        runs, losses, comparisons: The tables.
+    """
+
+    evaluated: list[Evaluated]
+    left_out: list[LeftOut]
+    reference: str
+    options: list[str]
+    fixed: dict[str, Any]
+    runs: pd.DataFrame
+    losses: pd.DataFrame
+    comparisons: pd.DataFrame
+
+
+def build_report(paths: Sequence[Path], reference: str | None = None) -> Report:
+    """Reads and evaluates the runs at or below the paths, and makes the tables.
+
+    Args:
+        paths: Run folders, or folders of them.
+        reference: The loss to compare to; ce where None.
+
+    Raises:
+        ValueError: A path without runs, no usable run, or a reference that no run has.
+    """
+    finished, left_out = read_runs(paths)
+    results = [evaluate_run(run) for run in track(finished, "scoring runs")]
+    left_out += [one for one in results if isinstance(one, LeftOut)]
+    evaluated, others = same_examples(one for one in results if isinstance(one, Evaluated))
+    left_out = sorted(left_out + others, key=lambda out: out.path)
+    if not evaluated:
+        reasons = "; ".join(f"{out.path.name} is {out.reason}" for out in left_out[:3])
+        raise ValueError(f"none of {len(left_out)} runs can be used: {reasons}")
+    losses = sorted({one.run.loss for one in evaluated})
+    if reference is not None and reference not in losses:
+        raise ValueError(f"no usable run has the loss {reference}; there are: {', '.join(losses)}")
+    reference = REFERENCE if reference is None else reference
+    settings = [one.run.setting for one in evaluated]
+    options = varying(settings)
+    return Report(
+        evaluated=evaluated,
+        left_out=left_out,
+        reference=reference,
+        options=options,
+        fixed={name: value for name, value in settings[0].items() if name not in options},
+        runs=runs_table(evaluated),
+        losses=losses_table(evaluated, left_out),
+        comparisons=compare(evaluated, reference),
+    )
+
+
+def write_report(report: Report, out: Path) -> None:
+    """Writes runs.csv, losses.csv and comparisons.csv; the same runs give the same bytes.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    tables = {"runs": report.runs, "losses": report.losses, "comparisons": report.comparisons}
+    for name, table in tables.items():
+        table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")

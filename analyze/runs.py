@@ -1,0 +1,190 @@
+"""Finds run folders and reads what they say about themselves."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+# Options that say where a run went and how it was watched, not what it computed.
+BOOKKEEPING = frozenset(
+    (
+        *("output", "study", "name", "wandb", "project", "group", "tags"),
+        *("fresh", "checkpoint_every", "threads", "data_dir"),
+    )
+)
+# Kinds of input for which a softmax of the scores is no estimate of a probability.
+SCORES = "scores"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: Its folder.
+        loss: The spec of the loss, which is its label everywhere.
+        seed: Runs of two losses are paired by it.
+        setting: Every other option that bears on the result.
+        scale_arbitrary: Whether the loss trains scores without a scale, so that the figures that
+            depend on it, before temperature, mean nothing.
+        summary: The content of summary.json.
+    """
+
+    path: Path
+    loss: str
+    seed: int
+    setting: dict[str, Any]
+    scale_arbitrary: bool
+    summary: dict[str, Any]
+
+    def left_out(self, reason: str) -> "LeftOut":
+        """This run as one that takes no part after all."""
+        return LeftOut(self.path, reason, self.loss, self.seed, self.setting)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run folder that takes no part, and why; loss, seed and setting where they are known."""
+
+    path: Path
+    reason: str
+    loss: str = ""
+    seed: int | None = None
+    setting: dict[str, Any] | None = None
+    diverged: bool = False
+
+
+def find_run_folders(paths: Iterable[Path]) -> list[Path]:
+    """Every folder at or below the paths that holds a config.json or a summary.json, sorted.
+
+    A folder that is reached twice counts once; nothing is looked for inside a run folder.
+
+    Raises:
+        ValueError: A path that does not exist, or below which there is no run.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise ValueError(f"{path}: no such folder")
+        below = _below(path)
+        if not below:
+            raise ValueError(f"{path}: no run in it (a folder with config.json)")
+        for folder in below:
+            found.setdefault(folder.resolve(), folder)
+    return sorted(found.values())
+
+
+def _below(folder: Path) -> list[Path]:
+    if (folder / "config.json").is_file() or (folder / "summary.json").is_file():
+        return [folder]
+    inner = (child for child in sorted(folder.iterdir()) if child.is_dir())
+    return [run for child in inner for run in _below(child)]
+
+
+def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
+    """The finished runs at or below the paths, and those left out.
+
+    Of two folders with the same loss, seed and setting the first by path counts.
+
+    Raises:
+        ValueError: As `find_run_folders`.
+    """
+    runs: dict[tuple[str, str, int], Run] = {}
+    left_out = []
+    for folder in find_run_folders(paths):
+        found = read_run(folder)
+        if isinstance(found, LeftOut):
+            left_out.append(found)
+            continue
+        first = runs.setdefault((as_text(found.setting), found.loss, found.seed), found)
+        if first is not found:
+            left_out.append(found.left_out(f"the same loss, seed and setting as {first.path}"))
+    return list(runs.values()), left_out
+
+
+def read_run(folder: Path) -> Run | LeftOut:
+    """The run in a folder, or why it is left out: unfinished, diverged or broken."""
+    try:
+        described = _read_object(folder / "config.json")
+        loss, seed, setting = _identity(described)
+    except ValueError as error:
+        return LeftOut(folder, f"broken: {error}")
+    out = partial(LeftOut, folder, loss=loss, seed=seed, setting=setting)
+    if not (folder / "summary.json").exists():
+        return out(_unfinished(folder, setting))
+    try:
+        summary = _read_object(folder / "summary.json")
+    except ValueError as error:
+        return out(f"broken: {error}")
+    if summary.get("status") == "diverged":
+        step = summary.get("diverged_step")
+        return out("diverged" if step is None else f"diverged at step {step}", diverged=True)
+    if summary.get("status") != "finished":
+        return out(f"broken: summary.json has status {summary.get('status')!r}")
+    arbitrary = described.get("input_kind") == SCORES or loss.startswith("hinge")
+    return Run(folder, loss, seed, setting, arbitrary, summary)
+
+
+def _identity(described: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
+    config = described.get("config")
+    if not isinstance(config, dict):
+        raise ValueError("config.json has no options under 'config'")
+    loss, seed = config.get("loss"), config.get("seed")
+    if not isinstance(loss, str) or not loss:
+        raise ValueError(f"config.json has no loss, got {loss!r}")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ValueError(f"config.json has no seed, got {seed!r}")
+    setting = {k: v for k, v in config.items() if k not in BOOKKEEPING | {"loss", "seed"}}
+    if config.get("dataset") == "folder":
+        setting["data_dir"] = config.get("data_dir")  # there, it says which data
+    if "precision" in described:
+        setting["mixed_precision"] = described["precision"]  # what "auto" came to
+    return loss, seed, setting
+
+
+def _unfinished(folder: Path, setting: dict[str, Any]) -> str:
+    history = read_history(folder)
+    epoch = history[-1].get("epoch") if history else 0
+    return f"unfinished: {epoch} of {setting.get('epochs', '?')} epochs done"
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The epochs in metrics.jsonl, without lines that a kill cut short; [] where there is none."""
+    try:
+        lines = (folder / "metrics.jsonl").read_bytes().splitlines()
+    except OSError:
+        return []
+    epochs = []
+    for line in lines:
+        try:
+            epoch = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(epoch, dict):
+            epochs.append(epoch)
+    return epochs
+
+
+def varying(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """The options that differ between settings, in the order in which they first appear."""
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
+    return [name for name in names if len({as_text(s.get(name)) for s in settings}) > 1]
+
+
+def as_text(value: object) -> str:
+    """An option's value as a table shows it, alike for equal values."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must hold one JSON object")
+    return content
