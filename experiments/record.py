@@ -10,7 +10,6 @@ summary.json       written last: its presence means that the run is finished
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import math
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from experiments import tracking
+from experiments import locks, tracking
 from experiments.config import Refused, RunConfig
 
 _VERSIONS = ("torch", "torchvision", "timm", "accelerate", "wandb", "numpy")
@@ -38,17 +37,18 @@ class Record:
 
     Args:
         config: of the run.
+        lock: of the folder, where the caller has acquired it already.
 
     Raises:
         Refused: where the folder cannot be written, another process trains this run, or it
             holds a run with other options.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, lock: IO[str] | None = None) -> None:
         self.config, self.folder = config, config.folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = self._acquire()
+            self._lock = None if lock else locks.acquire(self.folder)
         except OSError as error:
             raise Refused(
                 f"cannot write the run folder {self.folder} ({error.strerror}): "
@@ -64,8 +64,9 @@ class Record:
             raise
 
     def close(self) -> None:
-        """Let another process have the folder."""
-        self._lock.close()
+        """Let another process have the folder, unless the caller holds it."""
+        if self._lock:
+            self._lock.close()
 
     @property
     def checkpoints(self) -> Path:
@@ -76,21 +77,6 @@ class Record:
         """The summary of a finished run, else None."""
         summary: dict[str, Any] | None = _read_json(self.folder / "summary.json")
         return summary
-
-    def _acquire(self) -> IO[str]:
-        """Lock the folder; the kernel unlocks it when this process ends, however it ends."""
-        lock = (self.folder / ".lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "another process"
-            lock.close()
-            raise Refused(f"{self.folder} is being trained by {owner}") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}\n")
-        lock.flush()
-        return lock
 
     def _clear(self) -> None:
         for path in self.folder.iterdir():

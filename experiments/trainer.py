@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -32,8 +32,12 @@ _EVALUATION_BATCH = 500
 _NEVER = 2**62
 
 
-def train(config: RunConfig) -> int:
+def train(config: RunConfig, lock: IO[str] | None = None) -> int:
     """Train, evaluate and record one run; continue it where it was stopped.
+
+    Args:
+        config: the options of the run.
+        lock: of the run's folder, where the caller has acquired it already.
 
     Returns:
         The exit status: 0 done, 3 diverged, 128 + the signal's number stopped on request.
@@ -48,7 +52,7 @@ def train(config: RunConfig) -> int:
         opened: list[Record] = []  # the main process's alone
 
         def open_record() -> dict[str, Any] | None:
-            opened.append(stack.enter_context(contextlib.closing(Record(config))))
+            opened.append(stack.enter_context(contextlib.closing(Record(config, lock))))
             return opened[0].summary()
 
         finished = distributed.on_main(accelerator, open_record)

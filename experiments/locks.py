@@ -1,0 +1,60 @@
+"""Who trains a run: a lock on its folder, which the kernel releases when its holder ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import time
+from pathlib import Path
+from typing import IO
+
+from experiments.config import Refused
+
+_NAME = ".lock"
+_GLANCES, _GLANCE = 10, 0.02
+
+
+class Taken(Refused):
+    """Another process trains this run."""
+
+
+def acquire(folder: Path) -> IO[str]:
+    """Lock a run's folder, for as long as the file that is returned stays open.
+
+    Raises:
+        Taken: if another process holds the lock.
+        OSError: if the folder cannot be written.
+    """
+    lock = (folder / _NAME).open("a+")
+    for _ in range(_GLANCES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_GLANCE)  # `holder` may be looking: that takes no longer than this
+        else:
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {platform.node()}\n")
+            lock.flush()
+            return lock
+    with lock:
+        raise Taken(f"{folder} is being trained by {_owner(lock)}")
+
+
+def holder(folder: Path) -> str | None:
+    """The process that trains this run, or None."""
+    try:
+        lock = (folder / _NAME).open()
+    except OSError:
+        return None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _owner(lock)
+    return None
+
+
+def _owner(lock: IO[str]) -> str:
+    lock.seek(0)
+    return lock.read().strip() or "another process"
