@@ -1,15 +1,20 @@
 """Losses of classification, each with one contract: ``criterion(input, target)``.
 
+Every loss is a function and a module. The modules share class weights, ``ignore_index`` and
+reductions, and give values per example; `create` makes them from a spec.
+
 >>> import torch
 >>> from clsloss import FocalLoss, create
 >>> logits, target = torch.zeros(4, 10), torch.tensor([3, 1, 4, 1])
 >>> FocalLoss(gamma=2.0)(logits, target)
 tensor(1.8651)
->>> create("label_smoothing:smoothing=0.2")(logits, target)
-tensor(2.3026)
+>>> create("ce+0.5*brier")(logits, target)
+tensor(2.7526)
 """
 
 from clsloss.base import Loss
+from clsloss.bce import OneVsRestBCELoss, one_vs_rest_bce_loss
+from clsloss.combine import SumLoss
 from clsloss.cross_entropy import (
     CrossEntropyLoss,
     LabelSmoothingCrossEntropyLoss,
@@ -18,26 +23,41 @@ from clsloss.cross_entropy import (
     label_smoothing_cross_entropy,
     nll_loss,
 )
-from clsloss.focal import FocalLoss, focal_loss
+from clsloss.distance import BrierLoss, MAELoss, brier_loss, mae_loss
+from clsloss.focal import FocalLoss, SigmoidFocalLoss, focal_loss, sigmoid_focal_loss
 from clsloss.hinge import CrammerSingerLoss, crammer_singer_loss
 from clsloss.kl import KLDivLoss, kl_div_loss
+from clsloss.overlap import DiceLoss, TverskyLoss, dice_loss, tversky_loss
 from clsloss.spec import create, describe, names
 
 __all__ = [
+    "BrierLoss",
     "CrammerSingerLoss",
     "CrossEntropyLoss",
+    "DiceLoss",
     "FocalLoss",
     "KLDivLoss",
     "LabelSmoothingCrossEntropyLoss",
     "Loss",
+    "MAELoss",
     "NLLLoss",
+    "OneVsRestBCELoss",
+    "SigmoidFocalLoss",
+    "SumLoss",
+    "TverskyLoss",
+    "brier_loss",
     "crammer_singer_loss",
     "create",
     "cross_entropy",
     "describe",
+    "dice_loss",
     "focal_loss",
     "kl_div_loss",
     "label_smoothing_cross_entropy",
+    "mae_loss",
     "names",
     "nll_loss",
+    "one_vs_rest_bce_loss",
+    "sigmoid_focal_loss",
+    "tversky_loss",
 ]

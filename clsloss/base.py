@@ -4,46 +4,70 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from clsloss.checks import IGNORE_INDEX, as_class_vector, check_reduction
-from clsloss.reduction import example_weights, ratio, reduce
+from clsloss.batch import example_weights, mean, ratio
+from clsloss.checks import IGNORE_INDEX, check_integer, check_reduction, class_numbers
 
 REGISTER: dict[str, type[Loss]] = {}
 
 
-class Loss(nn.Module):
-    """A loss of classification: ``criterion(input, target)`` with one contract.
+class Shared(TypedDict):
+    """The settings that every function takes, as `Loss.values` passes them on."""
 
-    A subclass gives `values`; the reductions, the class weights in the mean's divisor and the
-    sums that a distributed trainer needs come from here. ``class Mine(Loss, name="mine")`` also
-    makes it known to `create`, `names` and `describe`.
+    weight: Tensor | None
+    ignore_index: int
+    reduction: str
+
+
+class Loss(nn.Module):
+    """A loss of classification: ``criterion(input, target)``, and what a trainer needs beside it.
+
+    A subclass gives `values`; the reductions, the divisor of the mean and the sums over shards
+    come from here. ``class Mine(Loss, name="mine")`` makes it known to `create`, `names` and
+    `describe` too.
 
     Args:
         weight: weight of each class, (C,), or None for ones. A buffer: it moves with ``.to()``
             and is saved.
         ignore_index: the class index whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ weights; 0 where the weights sum to 0), "sum" or "none".
+        reduction: "mean" is Σ values / Σ weights, an example's weight being w_y (0 where
+            ignored), or 1 where targets are probabilities; and 0, with zero gradients, where the
+            weights sum to 0 (torch gives NaN). "sum" is Σ values, "none" the values.
+
+    Attributes:
+        additive: whether the mean is Σ values / Σ weights over examples.
+        per_batch: whether ``forward`` is all there is, and nothing is known of parts of a batch.
+        input_kind: what ``input`` has to be.
+        takes_probabilities: whether the target may be class probabilities of the input's shape.
+        statistics_size: the length of `statistics` for C classes, (a, b) for a + b C.
+
+    Raises:
+        ValueError: for a reduction that is none of the three, and weights that are negative, NaN,
+            infinite or all zero.
     """
 
     additive: bool = True
-    """Whether the mean is Σ values / Σ weights over examples, so that shards can be added."""
     per_batch: bool = False
-    """Whether only ``forward`` is there: nothing can be said about parts of a batch."""
     input_kind: Literal["logits", "scores", "log_probs"] = "logits"
     takes_probabilities: bool = True
-    """Whether the target may be class probabilities of the input's shape."""
+    statistics_size: tuple[int, int] = (2, 0)
     weight: Tensor | None
-    name: ClassVar[str] = ""
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:  # noqa: ANN401
         """Registers the class under ``name``, where one is given."""
         super().__init_subclass__(**kwargs)
         if name:
-            cls.name = name
+            known = REGISTER.get(name)
+            # the same class again is a notebook's cell or a module read anew
+            if known and (known.__module__, known.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
+                raise ValueError(f"the loss name {name!r} is taken by {known.__qualname__}")
             REGISTER[name] = cls
 
     def __init__(
@@ -55,12 +79,13 @@ class Loss(nn.Module):
     ) -> None:
         super().__init__()
         check_reduction(reduction)
-        self.register_buffer("weight", as_class_vector("weight", weight))
+        check_integer("ignore_index", ignore_index)
+        self.register_buffer("weight", class_numbers("weight", weight))
         self.ignore_index = ignore_index
         self.reduction = reduction
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each example, its class weight included; 0 where ignored.
+        """The loss of each example, with its class weight; 0 where ignored.
 
         Returns:
             (N, d1, ...), a scalar where unbatched; float32 or wider.
@@ -68,7 +93,7 @@ class Loss(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} gives no values per example")
 
     def example_weights(self, target: Tensor) -> Tensor:
-        """What each example adds to the mean's divisor; needs no forward pass.
+        """What each example adds to the divisor of the mean; needs no forward pass.
 
         Returns:
             (N, d1, ...): w_y for class indices (0 where ignored), 1 for probabilities.
@@ -76,38 +101,46 @@ class Loss(nn.Module):
         return example_weights(target, self.weight, self.ignore_index)
 
     def per_example(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and weights with ``mean = values.sum() / weights.sum()``, both (N, d1, ...)."""
+        """Values and weights with ``mean = values.sum() / weights.sum()``, each (N, d1, ...)."""
         return self.values(input, target), self.example_weights(target)
 
     def statistics(self, input: Tensor, target: Tensor) -> Tensor:
-        """Sums over the examples that `from_statistics` makes the loss of; differentiable.
+        """Sums over the examples, of which `from_statistics` makes the mean; differentiable.
 
-        The statistics of a batch are the sum of those of its parts.
+        The statistics of a batch are the sum of its shards' statistics.
 
         Returns:
-            A vector; here (Σ values, Σ weights).
+            One dimension; (Σ values, Σ weights) for an additive loss.
         """
         values, weights = self.per_example(input, target)
-        return torch.stack([values.sum(), weights.sum().to(values.dtype)])
+        return torch.stack([values.sum(), weights.sum(dtype=values.dtype)])
 
     def from_statistics(self, statistics: Tensor) -> Tensor:
-        """The mean loss of the examples whose summed `statistics` these are."""
+        """The mean loss of the examples that `statistics` were summed over."""
         return ratio(statistics[0], statistics[1])
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch, reduced."""
+        """The loss of a batch, reduced as ``reduction`` says."""
         values = self.values(input, target)
-        return reduce(values, target, self.weight, self.ignore_index, self.reduction)
+        if self.reduction != "mean":
+            return values.sum() if self.reduction == "sum" else values
+        return mean(values, self.example_weights(target))
 
     def extra_repr(self) -> str:
-        """Every setting, as the constructor takes it."""
-        settings = [n for n in inspect.signature(type(self)).parameters if hasattr(self, n)]
-        return ", ".join(f"{name}={_shown(getattr(self, name))}" for name in settings)
+        """Every setting, by the constructor's names."""
+        keys = inspect.signature(type(self)).parameters
+        # a module among the settings shows itself, as a child
+        settings = [k for k in keys if hasattr(self, k) and k not in self._modules]
+        return ", ".join(f"{key}={_shown(getattr(self, key))}" for key in settings)
+
+    @property
+    def _shared(self) -> Shared:
+        return {"weight": self.weight, "ignore_index": self.ignore_index, "reduction": "none"}
 
 
 def _shown(value: object) -> str:
     if not isinstance(value, Tensor):
         return repr(value)
-    if value.numel() > 10:
+    if value.numel() > 20:
         return f"<{value.numel()} numbers>"
     return "[" + ", ".join(f"{number:.6g}" for number in value.tolist()) + "]"

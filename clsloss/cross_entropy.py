@@ -1,4 +1,4 @@
-"""Cross-entropy and its relatives: with smoothed labels, and of log-probabilities."""
+"""Cross-entropy, with smoothed labels too, and the negative log-likelihood."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.checks import IGNORE_INDEX, check_batch, check_smoothing
-from clsloss.reduction import poison, reduce, widen
+from clsloss.batch import Batch
+from clsloss.checks import IGNORE_INDEX, check_fraction
+from clsloss.smoothed import smoothed_nll
 
 
 def cross_entropy(
@@ -20,10 +21,41 @@ def cross_entropy(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross-entropy."""
-    return label_smoothing_cross_entropy(
-        input, target, 0.0, weight=weight, ignore_index=ignore_index, reduction=reduction
+    """Cross-entropy: -w_y log p_y, or -Σ_c w_c q_c log p_c for class probabilities q.
+
+    Equal to `torch.nn.functional.cross_entropy`, but for the mean of nothing, which is 0 with
+    zero gradients instead of NaN, and for half precision, which is computed and returned in
+    float32.
+
+    Args:
+        input: logits (N, C, d1, ...), or (C,) unbatched; float16, bfloat16, float32 or float64.
+        target: class indices (N, d1, ...), int64; or class probabilities of the input's shape.
+        weight: class weights (C,), finite and >= 0.
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError: for targets neither int64 nor floating.
+        ValueError: for shapes that do not fit, labels outside [0, C), wrong weights.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[1.5, 0.5, -0.5], [-0.5, 1.5, 0.5], [0.5, -0.5, 1.5]])
+        >>> cross_entropy(logits, torch.tensor([0, 1, 2]))
+        tensor(0.4076)
+    """
+    batch = Batch(input, target, weight, ignore_index)
+    values = F.cross_entropy(
+        batch.logits,
+        batch.target,
+        batch.weight,
+        ignore_index=ignore_index,
+        reduction="none",
     )
+    return batch.reduce(values, reduction)
 
 
 def label_smoothing_cross_entropy(
@@ -35,21 +67,41 @@ def label_smoothing_cross_entropy(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross-entropy against labels smoothed towards the uniform distribution."""
-    check_smoothing(smoothing)
-    dim = check_batch(input, target, weight, ignore_index)
-    z = widen(input)
-    values = F.cross_entropy(
-        z,
-        target.to(z.dtype) if target.is_floating_point() else target,
-        weight=None if weight is None else weight.to(z.dtype),
-        ignore_index=ignore_index,
-        reduction="none",
-        label_smoothing=smoothing,
-    )
-    if not target.is_floating_point():
-        values = poison(values, target, z.shape[dim], ignore_index)
-    return reduce(values, target, weight, ignore_index, reduction)
+    """Cross-entropy to smoothed labels: (1-ε) w_y (-log p_y) + (ε/C) Σ_c w_c (-log p_c).
+
+    Class probabilities q are smoothed to (1-ε) q + ε/C. Equal to torch's ``label_smoothing``, with
+    the two differences that `cross_entropy` names; ε = 0 is `cross_entropy`.
+
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
+
+    Args:
+        input: logits, as in `cross_entropy`.
+        target: class indices or probabilities, as in `cross_entropy`.
+        smoothing: ε in [0, 1).
+        weight: class weights (C,).
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does, and for smoothing outside [0, 1).
+
+    Example:
+        >>> import torch
+        >>> label_smoothing_cross_entropy(torch.tensor([[4.0, 0.0]]), torch.tensor([0]))
+        tensor(0.2181)
+    """
+    check_fraction("smoothing", smoothing, below_one=True)
+    batch = Batch(input, target, weight, ignore_index)
+    if batch.soft:
+        values = F.cross_entropy(
+            batch.logits, batch.target, batch.weight, reduction="none", label_smoothing=smoothing
+        )
+    else:
+        values = smoothed_nll(F.log_softmax(batch.logits, batch.dim), batch, smoothing)
+    return batch.reduce(values, reduction)
 
 
 def nll_loss(
@@ -60,27 +112,45 @@ def nll_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Negative log-likelihood of log-probabilities."""
-    dim = check_batch(input, target, weight, ignore_index, probabilities=False)
-    log_p = widen(input)
-    w = None if weight is None else weight.to(log_p.dtype)
-    values = F.nll_loss(log_p, target, w, ignore_index=ignore_index, reduction="none")
-    values = poison(values, target, log_p.shape[dim], ignore_index)
-    return reduce(values, target, weight, ignore_index, reduction)
+    """Negative log-likelihood of log-probabilities: -w_y input_y.
+
+    Equal to `torch.nn.functional.nll_loss`, with the two differences that `cross_entropy` names.
+
+    Args:
+        input: log-probabilities (N, C, d1, ...), or (C,) unbatched.
+        target: class indices (N, d1, ...), int64.
+        weight: class weights (C,).
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does, and for class probabilities as targets.
+
+    Example:
+        >>> import torch
+        >>> nll_loss(torch.tensor([[0.25, 0.75]]).log(), torch.tensor([1]))
+        tensor(0.2877)
+    """
+    batch = Batch(input, target, weight, ignore_index, probabilities=False)
+    values = F.nll_loss(
+        batch.logits, target, batch.weight, ignore_index=ignore_index, reduction="none"
+    )
+    return batch.reduce(values, reduction)
 
 
 class CrossEntropyLoss(Loss, name="ce"):
-    """Cross-entropy of logits; see `cross_entropy`."""
+    """Cross-entropy of logits to class indices or probabilities; see `cross_entropy`."""
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each example."""
-        return cross_entropy(
-            input, target, self.weight, ignore_index=self.ignore_index, reduction="none"
-        )
+        """-w_y log p_y of each example."""
+        return cross_entropy(input, target, **self._shared)
 
 
 class LabelSmoothingCrossEntropyLoss(Loss, name="label_smoothing"):
-    """Cross-entropy against smoothed labels; see `label_smoothing_cross_entropy`."""
+    """Cross-entropy to smoothed labels; see `label_smoothing_cross_entropy`."""
 
     def __init__(
         self,
@@ -91,19 +161,12 @@ class LabelSmoothingCrossEntropyLoss(Loss, name="label_smoothing"):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
-        check_smoothing(smoothing)
+        check_fraction("smoothing", smoothing, below_one=True)
         self.smoothing = smoothing
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each example."""
-        return label_smoothing_cross_entropy(
-            input,
-            target,
-            self.smoothing,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction="none",
-        )
+        """(1-ε) w_y (-log p_y) + (ε/C) Σ_c w_c (-log p_c) of each example."""
+        return label_smoothing_cross_entropy(input, target, self.smoothing, **self._shared)
 
 
 class NLLLoss(Loss, name="nll"):
@@ -113,7 +176,5 @@ class NLLLoss(Loss, name="nll"):
     takes_probabilities = False
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each example."""
-        return nll_loss(
-            input, target, self.weight, ignore_index=self.ignore_index, reduction="none"
-        )
+        """-w_y input_y of each example."""
+        return nll_loss(input, target, **self._shared)

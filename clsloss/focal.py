@@ -1,4 +1,4 @@
-"""The focal loss for several classes."""
+"""The focal loss over classes, and the binary one of each class against the rest."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.checks import IGNORE_INDEX, as_class_vector, check_batch, check_not_negative
-from clsloss.reduction import at_labels, poison, reduce, spread, widen
+from clsloss.batch import Batch, check_per_class
+from clsloss.checks import IGNORE_INDEX, check_fraction, check_not_negative, class_numbers
 
 
 def focal_loss(
@@ -23,52 +23,132 @@ def focal_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Focal loss."""
+    """Focal loss: α_y w_y (1-p_y)^γ (-log p_y), or Σ_c q_c of that for class probabilities q.
+
+    γ = 0 is `cross_entropy`. α scales the value and is not in the divisor of the mean (the
+    paper's meaning); ``weight`` is in it (torch's meaning). The gradient at p_y = 1 is 0 for every
+    γ, where the naive form gives NaN for γ < 1.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", for several classes.
+
+    Args:
+        input: logits, as in `cross_entropy`.
+        target: class indices or probabilities, as in `cross_entropy`.
+        gamma: γ >= 0.
+        alpha: α, a number for every class or (C,); >= 0. None is 1.
+        weight: class weights (C,).
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does, and for γ < 0 or NaN, α < 0 or not (C,).
+
+    Example:
+        >>> import torch
+        >>> focal_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]), gamma=2.0)
+        tensor(0.1733)
+    """
     check_not_negative("gamma", gamma)
-    dim = check_batch(input, target, weight, ignore_index)
-    classes = input.shape[dim]
-    z = widen(input)
-    scale = class_scale(alpha, weight, classes)
-    if target.is_floating_point():
-        values = target.to(z.dtype) * focus(-F.log_softmax(z, dim), gamma)
-        if isinstance(scale, Tensor):
-            scale = spread(scale, z, dim)
-        values = (values * scale).sum(dim)
+    batch = Batch(input, target, weight, ignore_index)
+    scale = _class_scale(alpha, batch)
+    if batch.soft:
+        q = batch.q if scale is None else batch.q * batch.spread(scale)
+        values = (q * _focus(-F.log_softmax(batch.logits, batch.dim), gamma)).sum(batch.dim)
     else:
-        values = focus(
-            F.cross_entropy(z, target, ignore_index=ignore_index, reduction="none"), gamma
-        )
-        if isinstance(scale, Tensor):
-            scale = at_labels(scale.to(z.dtype), target, ignore_index)
-        values = poison(values * scale, target, classes, ignore_index)
-    return reduce(values, target, weight, ignore_index, reduction)
+        ce = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
+        values = _focus(ce, gamma)
+        if scale is not None:
+            values = values * batch.expected(scale)
+    if isinstance(alpha, int | float):
+        values = values * alpha
+    return batch.reduce(values, reduction)
 
 
-def focus(ce: Tensor, gamma: float) -> Tensor:
-    """(1-p)^γ (-log p) from -log p; its gradient is 0, not NaN, where p = 1."""
-    if gamma == 0:
-        return ce
-    certain = ce <= 0
-    safe = ce.masked_fill(certain, 1.0)
-    return ((-torch.expm1(-safe)).pow(gamma) * safe).masked_fill(certain, 0.0)
+def sigmoid_focal_loss(
+    input: Tensor,
+    target: Tensor,
+    gamma: float = 2.0,
+    alpha: float | None = 0.25,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    reduction: str = "mean",
+) -> Tensor:
+    """Binary focal loss, one class against the rest: (1/C) Σ_c w_c α_t (1-p_t)^γ BCE(p_c, q_c).
+
+    With p = σ(z), p_t = q p + (1-q)(1-p) and α_t = q α + (1-q)(1-α), as torchvision has it.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection".
+
+    Args:
+        input: logits, as in `cross_entropy`.
+        target: class indices, or any q in [0, 1] of the input's shape (several classes, or none).
+        gamma: γ >= 0.
+        alpha: α in [0, 1], the share of the positive term; None weighs both terms 1.
+        weight: (C,), multiplies the term of its class.
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does, and for γ < 0 or NaN, α outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> sigmoid_focal_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
+        tensor(0.0866)
+    """
+    check_not_negative("gamma", gamma)
+    if alpha is not None:
+        check_fraction("alpha", alpha)
+    batch = Batch(input, target, weight, ignore_index)
+    z, q = batch.logits, batch.q
+    values = F.binary_cross_entropy_with_logits(z, q, reduction="none")
+    if gamma:
+        # 1 - p_t without a difference that rounds to 0
+        values = _modulate(z.sigmoid() * (1 - q) + (-z).sigmoid() * q, values, gamma)
+    if alpha is not None:
+        values = values * (alpha * q + (1 - alpha) * (1 - q))
+    if batch.weight is not None:
+        values = values * batch.spread(batch.weight)
+    values = values.mean(batch.dim)
+    if not batch.soft:
+        values = values.masked_fill(batch.ignored, 0.0)
+    return batch.reduce(values, reduction)
 
 
-def class_scale(
-    alpha: float | Tensor | None, weight: Tensor | None, classes: int
-) -> float | Tensor:
-    """α_c w_c as one factor: a number, or a vector (C,)."""
-    if isinstance(alpha, Tensor):
-        if alpha.shape != (classes,):
-            raise ValueError(f"alpha must have shape ({classes},), got {tuple(alpha.shape)}")
-    elif alpha is not None:
-        check_not_negative("alpha", alpha)
-    if alpha is None:
-        return 1.0 if weight is None else weight
-    return alpha if weight is None else alpha * weight
+def _focus(ce: Tensor, gamma: float) -> Tensor:
+    """(1-p)^γ (-log p), of ce = -log p."""
+    return _modulate(-torch.expm1(-ce), ce, gamma) if gamma else ce
+
+
+def _modulate(miss: Tensor, values: Tensor, gamma: float) -> Tensor:
+    """miss^γ values; 0 with zero gradient where miss is 0, as is the limit.
+
+    There the gradient of the power is infinite for γ < 1, and autograd would make NaN of it.
+    """
+    none = miss < torch.finfo(miss.dtype).tiny
+    return (miss.masked_fill(none, 1.0).pow(gamma) * values).masked_fill(none, 0.0)
+
+
+def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | None:
+    """α_c w_c as far as it differs between classes: (C,), or None."""
+    if not isinstance(alpha, Tensor):
+        if alpha is not None:
+            check_not_negative("alpha", alpha)
+        return batch.weight
+    check_per_class("alpha", alpha, batch.classes)
+    alpha = alpha.to(batch.logits.dtype)
+    return alpha if batch.weight is None else alpha * batch.weight
 
 
 class FocalLoss(Loss, name="focal"):
-    """Focal loss of logits; see `focal_loss`."""
+    """Focal loss of logits to class indices or probabilities; see `focal_loss`."""
 
     alpha: float | Tensor | None
 
@@ -84,21 +164,38 @@ class FocalLoss(Loss, name="focal"):
         super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
         check_not_negative("gamma", gamma)
         self.gamma = gamma
-        if alpha is None or isinstance(alpha, int | float):
-            if alpha is not None:
-                check_not_negative("alpha", alpha)
-            self.alpha = alpha
+        if alpha is None:
+            self.alpha = None
+        elif isinstance(alpha, Tensor | Sequence) and not isinstance(alpha, str):
+            self.register_buffer("alpha", class_numbers("alpha", alpha))
         else:
-            self.register_buffer("alpha", as_class_vector("alpha", alpha))
+            check_not_negative("alpha", alpha)
+            self.alpha = alpha
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each example."""
-        return focal_loss(
-            input,
-            target,
-            self.gamma,
-            self.alpha,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction="none",
-        )
+        """α_y w_y (1-p_y)^γ (-log p_y) of each example."""
+        return focal_loss(input, target, self.gamma, self.alpha, **self._shared)
+
+
+class SigmoidFocalLoss(Loss, name="sigmoid_focal"):
+    """Binary focal loss of each class against the rest; see `sigmoid_focal_loss`."""
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        alpha: float | None = 0.25,
+        *,
+        weight: Tensor | Sequence[float] | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
+        check_not_negative("gamma", gamma)
+        if alpha is not None:
+            check_fraction("alpha", alpha)
+        self.gamma = gamma
+        self.alpha = alpha
+
+    def values(self, input: Tensor, target: Tensor) -> Tensor:
+        """The mean over classes of the binary focal loss, of each example."""
+        return sigmoid_focal_loss(input, target, self.gamma, self.alpha, **self._shared)

@@ -1,4 +1,4 @@
-"""The hinge loss for several classes."""
+"""The hinge loss over classes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.checks import IGNORE_INDEX, check_batch, check_positive
-from clsloss.reduction import at_labels, poison, reduce, widen
+from clsloss.batch import Batch
+from clsloss.checks import IGNORE_INDEX, check_positive
 
 
 def crammer_singer_loss(
@@ -22,24 +22,51 @@ def crammer_singer_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Crammer and Singer's hinge loss."""
+    """Crammer and Singer's hinge loss: w_y max(0, m + max_{j≠y} z_j - z_y).
+
+    Of rivals with equal scores, one gets the gradient.
+
+    Source: Crammer and Singer 2001, "On the Algorithmic Implementation of Multiclass
+    Kernel-based Vector Machines".
+
+    Args:
+        input: scores (N, C, d1, ...), or (C,) unbatched.
+        target: class indices (N, d1, ...), int64.
+        margin: m > 0.
+        weight: class weights (C,).
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does, and for class probabilities as targets, or
+            a margin that is not > 0.
+
+    Example:
+        >>> import torch
+        >>> crammer_singer_loss(torch.tensor([[0.5, 2.0, -1.0]]), torch.tensor([1]))
+        tensor(0.)
+        >>> crammer_singer_loss(torch.tensor([[0.5, 2.0, -1.0]]), torch.tensor([0]))
+        tensor(2.5000)
+    """
     check_positive("margin", margin)
-    dim = check_batch(input, target, weight, ignore_index, probabilities=False)
-    ignored = target == ignore_index
-    own = target.masked_fill(ignored, 0).unsqueeze(dim)
+    batch = Batch(input, target, weight, ignore_index, probabilities=False)
     with torch.no_grad():
-        rival = input.scatter(dim, own, float("-inf")).argmax(dim, keepdim=True)
-    # one gather of both, so that backward writes one tensor of the input's shape
-    scores = widen(input.gather(dim, torch.cat([rival, own], dim)))
-    values = F.relu(margin + scores.select(dim, 0) - scores.select(dim, 1))
-    if weight is not None:
-        values = values * at_labels(weight.to(values.dtype), target, ignore_index)
-    values = poison(values, target, input.shape[dim], ignore_index).masked_fill(ignored, 0.0)
-    return reduce(values, target, weight, ignore_index, reduction)
+        others = input.scatter(batch.dim, batch.index, float("-inf"))
+        rival = others.max(batch.dim, keepdim=True).indices
+    # both scores in one gather, whose backward writes one tensor of the input's shape
+    scores = input.gather(batch.dim, torch.cat([rival, batch.index], batch.dim))
+    best, own = scores.to(batch.logits.dtype).unbind(batch.dim)
+    values = F.relu(margin + best - own).masked_fill(batch.ignored, 0.0)
+    if batch.weight is not None:
+        values = values * batch.expected(batch.weight)
+    return batch.reduce(values, reduction)
 
 
 class CrammerSingerLoss(Loss, name="hinge"):
-    """Crammer and Singer's hinge loss of scores; see `crammer_singer_loss`."""
+    """Crammer and Singer's hinge loss of scores to class indices; see `crammer_singer_loss`."""
 
     input_kind = "scores"
     takes_probabilities = False
@@ -57,12 +84,5 @@ class CrammerSingerLoss(Loss, name="hinge"):
         self.margin = margin
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each example."""
-        return crammer_singer_loss(
-            input,
-            target,
-            self.margin,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction="none",
-        )
+        """w_y max(0, m + max_{j≠y} z_j - z_y) of each example."""
+        return crammer_singer_loss(input, target, self.margin, **self._shared)

@@ -1,4 +1,4 @@
-"""The Kullback-Leibler divergence from log-probabilities to targets."""
+"""The Kullback-Leibler divergence of the targets from log-probabilities."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.checks import IGNORE_INDEX, check_batch, check_smoothing
-from clsloss.reduction import at_labels, poison, reduce, spread, widen
+from clsloss.batch import Batch
+from clsloss.checks import IGNORE_INDEX, check_fraction
+from clsloss.smoothed import smoothed_nll
 
 
 def kl_div_loss(
@@ -23,53 +24,72 @@ def kl_div_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Kullback-Leibler divergence."""
-    check_smoothing(smoothing)
-    dim = check_batch(input, target, weight, ignore_index)
-    log_p = widen(input)
-    if target.is_floating_point():
-        values = _from_probabilities(log_p, target, smoothing, weight, dim)
-    else:
-        values = _from_indices(log_p, target, smoothing, weight, ignore_index, dim)
-        values = poison(values, target, log_p.shape[dim], ignore_index)
-    return reduce(values, target, weight, ignore_index, reduction)
+    """Kullback-Leibler divergence: Σ_c w_c q_c (log q_c - input_c), with 0 log 0 = 0.
+
+    The mean is over examples: torch's "batchmean" for (N, C), and over positions too for dense
+    inputs. (torch's "mean" divides by C as well.) Class indices become one-hot; both they and
+    probabilities are smoothed to (1-ε) q + ε/C.
+
+    Source: Kullback and Leibler 1951, "On Information and Sufficiency".
+
+    Args:
+        input: log-probabilities (N, C, d1, ...), or (C,) unbatched.
+        target: class probabilities of the input's shape, or class indices (N, d1, ...), int64.
+        smoothing: ε in [0, 1).
+        weight: class weights (C,).
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does, and for smoothing outside [0, 1).
+
+    Example:
+        >>> import torch
+        >>> q, p = torch.tensor([[0.2, 0.3, 0.5]]), torch.tensor([[0.4, 0.3, 0.3]])
+        >>> kl_div_loss(p.log(), q)
+        tensor(0.1168)
+    """
+    check_fraction("smoothing", smoothing, below_one=True)
+    batch = Batch(input, target, weight, ignore_index)
+    values = _to_probabilities if batch.soft else _to_indices
+    return batch.reduce(values(batch, smoothing), reduction)
 
 
-def _from_probabilities(
-    log_p: Tensor, target: Tensor, smoothing: float, weight: Tensor | None, dim: int
-) -> Tensor:
-    q = target.to(log_p.dtype)
-    if smoothing:
-        q = (1 - smoothing) * q + smoothing / log_p.shape[dim]
-    wq = q if weight is None else q * spread(weight, q, dim)
-    return torch.xlogy(wq, q).sum(dim) - (wq * log_p).sum(dim)
+def _to_probabilities(batch: Batch, smoothing: float) -> Tensor:
+    q = (1 - smoothing) * batch.q + smoothing / batch.classes if smoothing else batch.q
+    weighted = q if batch.weight is None else q * batch.spread(batch.weight)
+    # q log q with 0 at q = 0: the logarithm is fast where xlogy is not, and the product exact
+    log_q = q.clamp_min(torch.finfo(q.dtype).tiny).log()
+    return (weighted * log_q).sum(batch.dim) - (weighted * batch.logits).sum(batch.dim)
 
 
-def _from_indices(
-    log_p: Tensor,
-    target: Tensor,
-    smoothing: float,
-    weight: Tensor | None,
-    ignore_index: int,
-    dim: int,
-) -> Tensor:
-    classes = log_p.shape[dim]
-    w = None if weight is None else weight.to(log_p.dtype)
-    values = F.nll_loss(log_p, target, w, ignore_index=ignore_index, reduction="none")
+def _to_indices(batch: Batch, smoothing: float) -> Tensor:
     if not smoothing:
-        return values
-    off = smoothing / classes
+        return F.nll_loss(
+            batch.logits,
+            batch.target,
+            batch.weight,
+            ignore_index=batch.ignore_index,
+            reduction="none",
+        )
+    off = smoothing / batch.classes
     on = 1 - smoothing + off
-    vector = torch.ones(classes, dtype=log_p.dtype, device=log_p.device) if w is None else w
-    own = at_labels(vector, target, ignore_index)
-    entropy = own * on * math.log(on) + (vector.sum() - own) * off * math.log(off)
-    rest = (log_p if w is None else log_p * spread(w, log_p, dim)).sum(dim)
-    smoothed = entropy + (1 - smoothing) * values - off * rest
-    return smoothed.masked_fill(target == ignore_index, 0.0)
+    # Σ_c w_c q_c log q_c, of which all but the label's term are alike
+    if batch.weight is None:
+        own: Tensor | float = 1.0
+        total: Tensor | float = float(batch.classes)
+    else:
+        own, total = batch.expected(batch.weight), batch.weight.sum()
+    negentropy = own * (on * math.log(on)) + (total - own) * (off * math.log(off))
+    values = smoothed_nll(batch.logits, batch, smoothing) + negentropy
+    return values.masked_fill(batch.ignored, 0.0)
 
 
 class KLDivLoss(Loss, name="kl"):
-    """Kullback-Leibler divergence of log-probabilities; see `kl_div_loss`."""
+    """Kullback-Leibler divergence of log-probabilities to the targets; see `kl_div_loss`."""
 
     input_kind = "log_probs"
 
@@ -82,16 +102,9 @@ class KLDivLoss(Loss, name="kl"):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
-        check_smoothing(smoothing)
+        check_fraction("smoothing", smoothing, below_one=True)
         self.smoothing = smoothing
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each example."""
-        return kl_div_loss(
-            input,
-            target,
-            self.smoothing,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction="none",
-        )
+        """Σ_c w_c q_c (log q_c - input_c) of each example."""
+        return kl_div_loss(input, target, self.smoothing, **self._shared)

@@ -1,38 +1,59 @@
-"""Losses by name: ``create("focal:gamma=3")``."""
+"""Losses by name: ``create("focal:gamma=3")``.
+
+A spec is ``NAME[:key=value[,key=value]]``, or a weighted sum of such, ``ce+0.5*dice``. NAME is one
+of `names`, or the import path ``module:attribute`` of any other loss.
+"""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
-from collections.abc import Iterable
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from clsloss.adapters import adapt
 from clsloss.base import REGISTER, Loss
 from clsloss.checks import IGNORE_INDEX
+from clsloss.combine import SumLoss
 
-SHARED = ("weight", "ignore_index", "reduction")
+RESERVED = ("weight", "ignore_index", "reduction", "size_average", "reduce")
+"""Settings that are not a spec's: `create` has arguments for them (torch's old two included)."""
+
+
+class Term(NamedTuple):
+    """One term of a spec: a coefficient, a loss and its settings."""
+
+    coefficient: float
+    name: str
+    settings: dict[str, object]
 
 
 def names() -> list[str]:
-    """The names that `create` knows."""
-    return list(REGISTER)
+    """The names that `create` knows.
 
-
-def options(cls: type[Loss]) -> dict[str, object]:
-    """The settings that a spec may give, with their defaults."""
-    parameters = inspect.signature(cls).parameters.values()
-    return {p.name: p.default for p in parameters if p.name not in SHARED}
+    Example:
+        >>> "focal" in names()
+        True
+    """
+    return sorted(REGISTER)
 
 
 def describe() -> str:
-    """One line per loss: its name, its settings with their defaults, and what it is."""
-    lines = []
-    for name, cls in REGISTER.items():
-        settings = ",".join(f"{key}={value}" for key, value in options(cls).items())
-        summary = (cls.__doc__ or "").partition(";")[0]
-        lines.append(f"{name + (':' + settings if settings else ''):40} {summary}")
-    return "\n".join(lines)
+    """One line per loss: its name, its settings with their defaults, and what it is.
+
+    Example:
+        >>> describe().splitlines()[1].split(maxsplit=1)
+        ['brier', 'Brier score, the squared error of the probabilities']
+    """
+    heads = {name: _head(name, REGISTER[name]) for name in names()}
+    width = max(map(len, heads.values())) + 2
+    return "\n".join(f"{heads[name]:{width}}{_summary(REGISTER[name])}" for name in names())
 
 
 def create(
@@ -43,29 +64,74 @@ def create(
 ) -> Loss:
     """The loss that a spec names.
 
+    Args:
+        spec: ``focal``, ``focal:gamma=3``, ``ce+0.5*dice``, ``torch.nn:MultiMarginLoss:margin=2``,
+            ``mypackage.mymodule:MyLoss:epsilon=1``. Modules are found as ``import`` finds them,
+            and in the current directory. Values are true, false, none, numbers or words.
+        weight: class weights (C,), or None for ones.
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean", "sum" or "none".
+
+    Returns:
+        The loss of that name; for an import path what `clsloss.adapters.adapt` makes of it.
+
     Raises:
-        ValueError: if the spec is wrong, in one line that says where and suggests the right name.
+        ValueError: if the spec is wrong, in one line that says where, and what would be right.
+
+    Example:
+        >>> create("focal:gamma=3,alpha=0.5", ignore_index=255)
+        FocalLoss(gamma=3, alpha=0.5, weight=None, ignore_index=255, reduction='mean')
     """
-    name, _, rest = spec.strip().partition(":")
-    if name not in REGISTER:
-        raise ValueError(f"unknown loss {name!r} in {spec!r}{_suggest(name, REGISTER)}")
-    cls = REGISTER[name]
-    settings: dict[str, object] = {}
-    for pair in rest.split(",") if rest else []:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"settings are written key=value, got {pair!r} in {spec!r}")
-        if key not in options(cls):
-            raise ValueError(f"{name} has no setting {key!r}{_suggest(key, options(cls))}")
-        settings[key] = parse_value(text)
+    terms = parse(spec)
+    single = len(terms) == 1 and terms[0].coefficient == 1
     try:
-        return cls(**settings, weight=weight, ignore_index=ignore_index, reduction=reduction)
+        if single:
+            return _build(terms[0], weight, ignore_index, reduction)
+        losses = [_build(term, weight, ignore_index, "mean") for term in terms]
+        return SumLoss(losses, [term.coefficient for term in terms], reduction=reduction)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{spec!r}: {error}") from error
+        raise ValueError(f"loss {spec!r}: {error}") from error
+
+
+def parse(spec: str) -> list[Term]:
+    """The terms of a spec, its grammar checked.
+
+    Example:
+        >>> parse("ce+0.5*dice:squared=true")[1]
+        Term(coefficient=0.5, name='dice', settings={'squared': True})
+    """
+    # a plus sign after a digit and an e is an exponent's
+    return [_parse_term(text.strip(), spec) for text in re.split(r"(?<!\d[eE])\+", spec)]
+
+
+def _parse_term(text: str, spec: str) -> Term:
+    coefficient, star, rest = text.rpartition("*")
+    number = parse_value(coefficient) if star else 1.0
+    if isinstance(number, bool) or not isinstance(number, int | float) or not rest:
+        raise ValueError(
+            f"a term of a loss is [NUMBER*]NAME[:key=value,...], got {text!r} in {spec!r}"
+        )
+    name, *parts = rest.strip().split(":")
+    if parts and "=" not in parts[0] and name not in REGISTER:
+        name = f"{name}:{parts.pop(0)}"
+    settings: dict[str, object] = {}
+    for pair in ":".join(parts).split(",") if parts else []:
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not (key and equals and value):
+            raise ValueError(f"settings of a loss are key=value, got {pair!r} in {spec!r}")
+        if key in settings:
+            raise ValueError(f"setting {key!r} is given twice in {spec!r}")
+        settings[key] = parse_value(value)
+    return Term(float(number), name, settings)
 
 
 def parse_value(text: str) -> object:
-    """true, false, none, a number, or the text itself."""
+    """true, false, none, a number, or the word itself.
+
+    Example:
+        >>> [parse_value(text) for text in ("true", "3", "1e-3", "hard")]
+        [True, 3, 0.001, 'hard']
+    """
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -77,8 +143,74 @@ def parse_value(text: str) -> object:
     return text
 
 
+def _build(term: Term, weight: Tensor | None, ignore_index: int, reduction: str) -> Loss:
+    criterion = REGISTER[term.name] if term.name in REGISTER else _load(term.name)
+    known = _settings(criterion)
+    for key in term.settings:
+        if known is not None and key not in known:
+            raise ValueError(f"{term.name} has no setting {key!r}{_suggest(key, known)}")
+    try:
+        return adapt(
+            criterion, term.settings, weight=weight, ignore_index=ignore_index, reduction=reduction
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{term.name}: {error}") from error
+
+
+def _settings(criterion: Callable[..., Any]) -> dict[str, object] | None:
+    """The settings that a spec may give with their defaults; None where any name is taken."""
+    parameters = list(inspect.signature(criterion).parameters.values())
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    if not isinstance(criterion, type):
+        parameters = parameters[2:]  # input and target
+    return {p.name: p.default for p in parameters if p.name not in RESERVED}
+
+
+def _load(path: str) -> Callable[..., Any]:
+    module_name, colon, attribute = path.partition(":")
+    if not colon:
+        raise ValueError(f"unknown loss {path!r}{_suggest(path, names())}")
+    found: Any = _import(module_name)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{module_name} has no {attribute!r}{_suggest(part, dir(found))}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ValueError(f"{path} is not a loss: a {type(found).__name__} cannot be called")
+    return found  # type: ignore[no-any-return]
+
+
+def _import(name: str) -> object:
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append("")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name + ".").startswith(error.name + "."):
+            rule = "no such module, in the current directory either"
+            raise ValueError(f"{rule}: {error.name!r}{_suggest(name, names())}") from error
+        raise ValueError(f"importing {name!r} failed: {error}") from error
+    except Exception as error:  # a stranger's module may raise anything
+        raise ValueError(f"importing {name!r} failed: {error!r}") from error
+
+
 def _suggest(word: str, known: Iterable[str]) -> str:
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{hint} (known: {', '.join(known) or 'none'})"
+    # a module's attributes are too many to list
+    return hint if len(known) > 40 else f"{hint} (known: {', '.join(known) or 'none'})"
+
+
+def _head(name: str, cls: type[Loss]) -> str:
+    settings = (f"{key}={_written(value)}" for key, value in (_settings(cls) or {}).items())
+    return ":".join(part for part in (name, ",".join(settings)) if part)
+
+
+def _summary(cls: type[Loss]) -> str:
+    return (inspect.getdoc(cls) or "").partition("\n")[0].partition(";")[0]
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

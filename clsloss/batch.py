@@ -1,0 +1,211 @@
+"""One call of a loss: its tensors, checked, and what every loss reads off them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clsloss.checks import IGNORE_INDEX, check_class_numbers, check_reduction
+
+
+class Batch:
+    """The input, targets and class weights of one call, in the dtype the loss is computed in.
+
+    Shapes and dtypes are checked always. Values (labels in [0, C), weights >= 0) are checked on
+    the CPU; on CUDA that would wait for the device, so there a label out of range stops torch's
+    kernels, and gives NaN in compiled code.
+
+    Args:
+        input: (N, C, d1, ...), or (C,) unbatched; floating.
+        target: class indices (N, d1, ...), int64; or class probabilities of input's shape.
+        weight: class weights (C,), or None for ones.
+        ignore_index: the label whose examples count for nothing.
+        probabilities: whether the loss takes class probabilities.
+
+    Attributes:
+        logits: the input in float32, or as it is where it is wider.
+        target: int64, or probabilities in the logits' dtype.
+        weight: in the logits' dtype, or None.
+        dim: the dimension of the classes: 1, or 0 where unbatched.
+        classes: C.
+        soft: whether the targets are probabilities.
+
+    Raises:
+        TypeError: for dtypes and kinds that do not fit.
+        ValueError: for shapes and values that do not fit.
+    """
+
+    def __init__(
+        self,
+        input: Tensor,
+        target: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        *,
+        probabilities: bool = True,
+    ) -> None:
+        if not input.is_floating_point():
+            raise TypeError(f"input must be floating, got {input.dtype}")
+        if input.dim() == 0:
+            raise ValueError("input must have shape (N, C, ...) or (C,), got a scalar")
+        self.dim = 1 if input.dim() > 1 else 0
+        self.classes = input.shape[self.dim]
+        self.ignore_index = ignore_index
+        self.soft = target.is_floating_point()
+        if self.classes < 2:
+            raise ValueError(f"at least two classes are needed, got input {tuple(input.shape)}")
+        if self.soft:
+            self._check_probabilities(input, target, probabilities)
+        else:
+            self._check_indices(input, target)
+        if weight is not None:
+            check_per_class("weight", weight, self.classes)
+        self.logits = widen(input)
+        self.target = target.to(self.logits.dtype) if self.soft else target
+        self.weight = None if weight is None else weight.to(self.logits.dtype)
+
+    def _check_probabilities(self, input: Tensor, target: Tensor, probabilities: bool) -> None:
+        if not probabilities:
+            raise TypeError(f"targets must be class indices (int64), got {target.dtype}")
+        if target.shape != input.shape:
+            rule = f"class probabilities must have the input's shape {tuple(input.shape)}"
+            raise ValueError(f"{rule}, got {tuple(target.shape)}")
+        if self.ignore_index != IGNORE_INDEX:
+            got = self.ignore_index
+            raise ValueError(f"ignore_index needs class indices as targets, got {got}")
+
+    def _check_indices(self, input: Tensor, target: Tensor) -> None:
+        if target.dtype != torch.int64:
+            raise TypeError(f"class indices must be int64, got {target.dtype}")
+        expected = input.shape[: self.dim] + input.shape[self.dim + 1 :]
+        if target.shape != expected:
+            rule = f"class indices for input {tuple(input.shape)} must be {tuple(expected)}"
+            raise ValueError(f"{rule}, got {tuple(target.shape)}")
+        if readable(target):
+            check_labels(target, self.classes, self.ignore_index)
+
+    @property
+    def ignored(self) -> Tensor:
+        """Where the label is ignored, of the shape of the target; for class indices."""
+        return self.target == self.ignore_index
+
+    @property
+    def index(self) -> Tensor:
+        """The labels, 0 where ignored, with a class dimension of size 1."""
+        return self.target.masked_fill(self.ignored, 0).unsqueeze(self.dim)
+
+    @property
+    def q(self) -> Tensor:
+        """The targets as probabilities of the logits' shape; zeros where ignored."""
+        if self.soft:
+            return self.target
+        hot = (~self.ignored).to(self.logits.dtype).unsqueeze(self.dim)
+        hot = poison(hot, self.index, self.classes, 0)
+        zeros = torch.zeros_like(self.logits, requires_grad=False)
+        return zeros.scatter(self.dim, self.index, hot)
+
+    def spread(self, vector: Tensor) -> Tensor:
+        """A vector (C,) in the logits' dtype, shaped to broadcast along the classes."""
+        trailing = self.logits.dim() - self.dim - 1
+        return vector.to(self.logits.dtype).reshape(-1, *(1,) * trailing)
+
+    def expected(self, vector: Tensor) -> Tensor:
+        """Σ_c q_c v_c: a vector (C,) read at the labels, 0 where ignored. Shape (N, d1, ...)."""
+        if self.soft:
+            return (self.target * self.spread(vector)).sum(self.dim)
+        return at_labels(vector.to(self.logits.dtype), self.target, self.ignore_index)
+
+    def reduce(self, values: Tensor, reduction: str) -> Tensor:
+        """Values per example to themselves, to their sum, or to their mean Σ values / Σ weights.
+
+        The mean is 0, with zero gradients, where the weights sum to 0.
+        """
+        check_reduction(reduction)
+        if not self.soft:
+            values = poison(values, self.target, self.classes, self.ignore_index)
+        if reduction != "mean":
+            return values.sum() if reduction == "sum" else values
+        return mean(values, example_weights(self.target, self.weight, self.ignore_index))
+
+
+def widen(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or as it is where it is wider: half precision holds no loss."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether values can be read without waiting for a device or breaking a graph."""
+    return tensor.is_cpu and tensor.numel() > 0 and not torch.compiler.is_compiling()
+
+
+def check_labels(target: Tensor, classes: int, ignore_index: int) -> None:
+    """Raises ValueError where a label is neither in [0, C) nor ``ignore_index``."""
+    try:
+        low, high = (int(bound) for bound in target.aminmax())
+    except RuntimeError:  # vmap hides the values; torch's kernels raise there
+        return
+    if low >= 0 and high < classes:
+        return
+    wrong = target[((target < 0) | (target >= classes)) & (target != ignore_index)]
+    if len(wrong):
+        rule = f"class indices must be in [0, {classes}) or ignore_index={ignore_index}"
+        raise ValueError(f"{rule}, got {wrong[0].item()}")
+
+
+def check_per_class(name: str, vector: Tensor, classes: int) -> None:
+    """Raises ValueError unless ``vector`` is (C,), and its values are fit where readable."""
+    if vector.shape != (classes,):
+        raise ValueError(f"{name} must have shape ({classes},), got {tuple(vector.shape)}")
+    if readable(vector):
+        try:
+            check_class_numbers(name, vector)
+        except RuntimeError:  # vmap hides the values
+            return
+
+
+def at_labels(vector: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """A vector (C,) read at each label, 0 where ignored. Shape of ``target``."""
+    ignored = target == ignore_index
+    # gather: indexing would read label -1 as the last class
+    read = vector.gather(0, target.masked_fill(ignored, 0).flatten()).view_as(target)
+    return poison(read.masked_fill(ignored, 0.0), target, len(vector), ignore_index)
+
+
+def poison(values: Tensor, target: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """NaN at labels outside [0, C) where torch does not raise: compiled code wraps negatives."""
+    if target.is_cpu and not torch.compiler.is_compiling():
+        return values
+    bad = ((target < 0) | (target >= classes)) & (target != ignore_index)
+    return values.masked_fill(bad, float("nan"))
+
+
+def example_weights(target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
+    """What each example adds to the divisor of the mean.
+
+    w_y for class indices, 0 where ignored; 1 for class probabilities, where torch, too, divides
+    by the number of examples.
+
+    Args:
+        target: class indices (N, d1, ...), int64, or probabilities (N, C, d1, ...), floating.
+        weight: class weights (C,), or None for ones.
+        ignore_index: the label whose examples count for nothing.
+
+    Returns:
+        (N, d1, ...), float32 or wider.
+    """
+    if target.is_floating_point():
+        return torch.ones_like(widen(target.detach().select(1 if target.dim() > 1 else 0, 0)))
+    if weight is None:
+        return (target != ignore_index).float()
+    return at_labels(widen(weight), target, ignore_index)
+
+
+def mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Σ values / Σ weights; 0 with zero gradients where the weights sum to 0."""
+    return ratio(values.sum(), weights.sum(dtype=values.dtype))
+
+
+def ratio(total: Tensor, divisor: Tensor) -> Tensor:
+    """``total / divisor``; 0 with zero gradients where the divisor is 0, where torch gives NaN."""
+    nothing = divisor == 0
+    return (total / divisor.masked_fill(nothing, 1.0)).masked_fill(nothing, 0.0)

@@ -1,0 +1,113 @@
+"""Distances between the predicted and the target distribution: squared and absolute."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clsloss.base import Loss
+from clsloss.batch import Batch
+from clsloss.checks import IGNORE_INDEX
+
+
+def brier_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    reduction: str = "mean",
+) -> Tensor:
+    """Brier score: Σ_c (p_c - q_c)², in [0, 2]: the squared error of the probabilities.
+
+    Times w_y, or Σ_c w_c q_c for class probabilities q.
+
+    Source: Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
+
+    Args:
+        input: logits, as in `cross_entropy`.
+        target: class indices, or probabilities in [0, 1] of the input's shape.
+        weight: class weights (C,).
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does.
+
+    Example:
+        >>> import torch
+        >>> brier_loss(torch.tensor([[0.25, 0.75]]).log(), torch.tensor([1]))
+        tensor(0.1250)
+    """
+    batch = Batch(input, target, weight, ignore_index)
+    values = (F.softmax(batch.logits, batch.dim) - batch.q).square().sum(batch.dim)
+    return _weighted(values, batch, reduction)
+
+
+def mae_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    reduction: str = "mean",
+) -> Tensor:
+    """Absolute error of the probabilities: Σ_c |p_c - q_c|, which is 2 (1 - p_y) for indices.
+
+    Times w_y, or Σ_c w_c q_c for class probabilities q.
+
+    Source: Ghosh et al. 2017, "Robust Loss Functions under Label Noise for Deep Neural Networks".
+
+    Args:
+        input: logits, as in `cross_entropy`.
+        target: class indices, or probabilities in [0, 1] of the input's shape.
+        weight: class weights (C,).
+        ignore_index: the label whose examples count for nothing.
+        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does.
+
+    Example:
+        >>> import torch
+        >>> mae_loss(torch.tensor([[0.25, 0.75]]).log(), torch.tensor([1]))
+        tensor(0.5000)
+    """
+    batch = Batch(input, target, weight, ignore_index)
+    if batch.soft:
+        values = (F.softmax(batch.logits, batch.dim) - batch.q).abs().sum(batch.dim)
+    else:
+        ce = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
+        values = -2 * torch.expm1(-ce)
+    return _weighted(values, batch, reduction)
+
+
+def _weighted(values: Tensor, batch: Batch, reduction: str) -> Tensor:
+    if not batch.soft:
+        values = values.masked_fill(batch.ignored, 0.0)
+    if batch.weight is not None:
+        values = values * batch.expected(batch.weight)
+    return batch.reduce(values, reduction)
+
+
+class BrierLoss(Loss, name="brier"):
+    """Brier score, the squared error of the probabilities; see `brier_loss`."""
+
+    def values(self, input: Tensor, target: Tensor) -> Tensor:
+        """w_y Σ_c (p_c - q_c)² of each example."""
+        return brier_loss(input, target, **self._shared)
+
+
+class MAELoss(Loss, name="mae"):
+    """Absolute error of the probabilities; see `mae_loss`."""
+
+    def values(self, input: Tensor, target: Tensor) -> Tensor:
+        """w_y Σ_c |p_c - q_c| of each example."""
+        return mae_loss(input, target, **self._shared)
