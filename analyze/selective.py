@@ -8,8 +8,8 @@ from analyze.predictions import Booleans, Floats
 def risk_curve(log_doubt: Floats, correct: Booleans) -> Floats:
     """The error among the k most confident examples, for k = 1 ... N.
 
-    Examples of equal confidence are averaged over their orders, so that shuffling rows changes
-    nothing.
+    Examples of equal confidence (to 1e-12 of log_doubt: sums in another order differ that much)
+    are averaged over their orders, so that shuffling rows changes nothing.
 
     Args:
         log_doubt: log(1 - confidence), float64, shape (N,): it still ranks where the confidence
@@ -20,13 +20,17 @@ def risk_curve(log_doubt: Floats, correct: Booleans) -> Floats:
         >>> risk_curve(np.array([-3.0, -1.0, -1.0]), np.array([True, True, False])).tolist()
         [0.0, 0.25, 0.3333333333333333]
     """
-    _, group, size = np.unique(log_doubt, return_inverse=True, return_counts=True)
-    wrong = np.bincount(group, ~correct)
+    order = np.argsort(log_doubt)
+    ranked = log_doubt[order]
+    new = np.diff(ranked) > 1e-12 * np.abs(ranked[1:])
+    starts = np.flatnonzero(np.concatenate([[True], new]))
+    size = np.diff(starts, append=len(ranked))
+    wrong = np.add.reduceat((~correct[order]).astype(np.float64), starts)
     expected = np.repeat(wrong / size, size)
     # whole groups are integers: counting restarts there, so that rounding does not add up
     before_group = np.repeat(np.cumsum(wrong) - wrong, size)
     place = np.arange(1, len(correct) + 1)
-    within = place - np.repeat(np.cumsum(size) - size, size)
+    within = place - np.repeat(starts, size)
     curve: Floats = (before_group + within * expected) / place
     return curve
 
