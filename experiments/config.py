@@ -206,7 +206,7 @@ class RunConfig:
         label = re.sub(r"[^\w.=+*,-]+", "_", f"{self.model}-{self.loss}")[:120]
         return self.name or f"{label}-s{self.seed}-{self.hash}"
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where this run's files go."""
         return self.output / self.study / self.run_name
