@@ -86,7 +86,7 @@ class PerExampleLoss(Loss):
     Args:
         criterion: ``criterion(input, target)`` gives (N, d1, ...).
         weighted: whether its values hold the class weights already. Otherwise they are multiplied
-            by w_y, or by Σ_c w_c q_c where targets are probabilities.
+            by w_y, or by the mean of w under q where targets are probabilities.
         takes_probabilities: whether targets may be class probabilities.
         weight: class weights (C,).
         ignore_index: the label whose examples count for nothing.
@@ -119,8 +119,8 @@ class PerExampleLoss(Loss):
         if values.shape != expected:
             rule = f"the loss must give one value per example, {tuple(expected)}"
             raise ValueError(f"{rule}, got {tuple(values.shape)}")
-        if batch.weight is not None and not self.weighted:
-            values = values * batch.expected(batch.weight)
+        if not self.weighted:
+            values = batch.weigh(values)
         return values if batch.soft else values.masked_fill(batch.ignored, 0.0)
 
 

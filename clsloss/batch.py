@@ -109,11 +109,19 @@ class Batch:
         trailing = self.logits.dim() - self.dim - 1
         return vector.to(self.logits.dtype).reshape(-1, *(1,) * trailing)
 
-    def expected(self, vector: Tensor) -> Tensor:
-        """Σ_c q_c v_c: a vector (C,) read at the labels, 0 where ignored. Shape (N, d1, ...)."""
-        if self.soft:
-            return (self.target * self.spread(vector)).sum(self.dim)
+    def at_labels(self, vector: Tensor) -> Tensor:
+        """A vector (C,) read at each label, 0 where ignored: (N, d1, ...); for class indices."""
         return at_labels(vector.to(self.logits.dtype), self.target, self.ignore_index)
+
+    def weigh(self, values: Tensor) -> Tensor:
+        """Values times w_y; for probabilities times the mean of w under q, Σ w_c q_c / Σ q_c."""
+        if self.weight is None:
+            return values
+        if not self.soft:
+            return values * self.at_labels(self.weight)
+        mass = self.target.sum(self.dim)
+        weights = ratio((self.target * self.spread(self.weight)).sum(self.dim), mass)
+        return values * weights.masked_fill(mass == 0, 1.0)
 
     def reduce(self, values: Tensor, reduction: str) -> Tensor:
         """Values per example to themselves, to their sum, or to their mean Σ values / Σ weights.

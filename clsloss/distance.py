@@ -21,7 +21,7 @@ def brier_loss(
 ) -> Tensor:
     """Brier score: Σ_c (p_c - q_c)², in [0, 2]: the squared error of the probabilities.
 
-    Times w_y, or Σ_c w_c q_c for class probabilities q.
+    Times w_y; for class probabilities q times the mean of w under q, Σ_c w_c q_c / Σ_c q_c.
 
     Source: Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
 
@@ -58,7 +58,7 @@ def mae_loss(
 ) -> Tensor:
     """Absolute error of the probabilities: Σ_c |p_c - q_c|, which is 2 (1 - p_y) for indices.
 
-    Times w_y, or Σ_c w_c q_c for class probabilities q.
+    Times w_y; for class probabilities q times the mean of w under q, Σ_c w_c q_c / Σ_c q_c.
 
     Source: Ghosh et al. 2017, "Robust Loss Functions under Label Noise for Deep Neural Networks".
 
@@ -92,9 +92,7 @@ def mae_loss(
 def _weighted(values: Tensor, batch: Batch, reduction: str) -> Tensor:
     if not batch.soft:
         values = values.masked_fill(batch.ignored, 0.0)
-    if batch.weight is not None:
-        values = values * batch.expected(batch.weight)
-    return batch.reduce(values, reduction)
+    return batch.reduce(batch.weigh(values), reduction)
 
 
 class BrierLoss(Loss, name="brier"):

@@ -61,7 +61,7 @@ def focal_loss(
         ce = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
         values = _focus(ce, gamma)
         if scale is not None:
-            values = values * batch.expected(scale)
+            values = values * batch.at_labels(scale)
     if isinstance(alpha, int | float):
         values = values * alpha
     return batch.reduce(values, reduction)

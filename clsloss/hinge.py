@@ -60,9 +60,7 @@ def crammer_singer_loss(
     scores = input.gather(batch.dim, torch.cat([rival, batch.index], batch.dim))
     best, own = scores.to(batch.logits.dtype).unbind(batch.dim)
     values = F.relu(margin + best - own).masked_fill(batch.ignored, 0.0)
-    if batch.weight is not None:
-        values = values * batch.expected(batch.weight)
-    return batch.reduce(values, reduction)
+    return batch.reduce(batch.weigh(values), reduction)
 
 
 class CrammerSingerLoss(Loss, name="hinge"):

@@ -82,7 +82,7 @@ def _to_indices(batch: Batch, smoothing: float) -> Tensor:
         own: Tensor | float = 1.0
         total: Tensor | float = float(batch.classes)
     else:
-        own, total = batch.expected(batch.weight), batch.weight.sum()
+        own, total = batch.at_labels(batch.weight), batch.weight.sum()
     negentropy = own * (on * math.log(on)) + (total - own) * (off * math.log(off))
     values = smoothed_nll(batch.logits, batch, smoothing) + negentropy
     return values.masked_fill(batch.ignored, 0.0)

@@ -24,7 +24,7 @@ def smoothed_nll(log_p: Tensor, batch: Batch, smoothing: float) -> Tensor:
     own: Tensor | float = 1 - smoothing
     rest: Tensor | float = smoothing / batch.classes
     if batch.weight is not None:
-        own = own * batch.expected(batch.weight).unsqueeze(batch.dim)
+        own = own * batch.at_labels(batch.weight).unsqueeze(batch.dim)
         rest = rest * batch.spread(batch.weight)
     # compiled code fuses the composed form by itself, and cannot trace a function with a jvp
     compiling = torch.compiler.is_compiling()

@@ -1,0 +1,95 @@
+"""Inputs for the tests of the losses: batches and settings drawn by hypothesis, and fixed ones."""
+
+import torch
+from hypothesis import strategies as st
+
+import clsloss
+
+HEART = ("ce", "label_smoothing", "focal", "hinge", "nll", "kl")
+ADDITIVE = (*HEART, "bce", "sigmoid_focal", "brier", "mae")
+EVERY = (*ADDITIVE, "dice", "tversky")
+SOFT = tuple(name for name in EVERY if name not in ("hinge", "nll"))
+HEART_SOFT = tuple(name for name in HEART if name in SOFT)
+
+SETTINGS = {
+    "label_smoothing": {"smoothing": [0.0, 0.1, 0.9]},
+    "focal": {"gamma": [0.0, 0.5, 1, 2.0, 5.0], "alpha": [0.0, 0.3, 1]},
+    "hinge": {"margin": [0.5, 1, 3.0]},
+    "kl": {"smoothing": [0.0, 0.1, 0.9]},
+    "bce": {"pos_weight": [0.5, 1, 4.0], "smoothing": [0.0, 0.2]},
+    "sigmoid_focal": {"gamma": [0.0, 0.5, 2.0], "alpha": [None, 0.0, 0.25, 1]},
+    "dice": {"smooth": [0.0, 1.0], "squared": [False, True]},
+    "tversky": {"alpha": [0.0, 0.3, 2.0], "beta": [0.2, 1], "smooth": [0.0, 1.0]},
+}
+
+
+def settings_of(name):
+    """Draws settings of the loss of that name."""
+    choices = SETTINGS.get(name, {})
+    return st.fixed_dictionaries({key: st.sampled_from(values) for key, values in choices.items()})
+
+
+@st.composite
+def batches(draw, name="ce", soft=None, unbatched=True):
+    """(logits, target, weight) in float64: any shape, some labels ignored, some weights zero.
+
+    ``soft`` draws class probabilities (True), indices (False) or, by default, what `name` takes.
+    """
+    classes = draw(st.integers(2, 5))
+    if unbatched and draw(st.booleans()):
+        shape = (classes,)
+    else:
+        dims = draw(st.lists(st.integers(1, 3), max_size=3))
+        shape = (draw(st.integers(0, 4)), classes, *dims)
+    dim = min(len(shape) - 1, 1)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    scale = draw(st.sampled_from([0.1, 3.0, 40.0]))
+    logits = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+    if name in ("nll", "kl"):
+        logits = logits.log_softmax(dim)
+    weight = None
+    if draw(st.booleans()):
+        weight = 0.1 + torch.rand(classes, generator=generator, dtype=torch.float64)
+        if draw(st.booleans()):
+            weight[draw(st.integers(0, classes - 1))] = 0.0
+    if draw(st.booleans()) and name in SOFT if soft is None else soft:
+        target = torch.randn(shape, generator=generator, dtype=torch.float64).softmax(dim)
+        if draw(st.booleans()):
+            target = target.masked_fill(target < 1 / classes, 0.0)
+        return logits, target, weight
+    examples = shape[:dim] + shape[dim + 1 :]
+    target = torch.randint(classes, examples, generator=generator)
+    if draw(st.booleans()):
+        target[torch.rand(examples, generator=generator) < 0.4] = -100
+    return logits, target, weight
+
+
+def batch(name, shape=(4, 5), *, soft=False, seed=0, dtype=torch.float64, ignored=True):
+    """One (logits, target), its first label ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(shape, generator=generator, dtype=torch.float64)
+    dim = min(len(shape) - 1, 1)
+    if name in ("nll", "kl"):
+        logits = logits.log_softmax(dim)
+    if soft:
+        target = torch.randn(shape, generator=generator, dtype=torch.float64).softmax(dim)
+        return logits.to(dtype), target.to(dtype)
+    target = torch.randint(shape[dim], shape[:dim] + shape[dim + 1 :], generator=generator)
+    if ignored and target.dim():
+        target[(0,) * target.dim()] = -100
+    return logits.to(dtype), target
+
+
+def weights(classes=5, dtype=torch.float64):
+    """Class weights, one of them 0."""
+    return torch.linspace(0, 2, classes, dtype=dtype).flip(0)
+
+
+def cases(names=EVERY):
+    """(name, soft) for each kind of target that each loss takes."""
+    return [(name, soft) for name in names for soft in (False, True) if not soft or name in SOFT]
+
+
+def build(name, **settings):
+    """The loss of that name."""
+    return clsloss.base.REGISTER[name](**settings)
