@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,24 @@ def start(config: RunConfig, folder: Path) -> Tracker:
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
     if mode == "disabled":
         return Tracker(None)
-    import wandb
-
     try:
         return Tracker(_init(config, folder, mode))
-    except (
-        wandb.errors.CommError,
-        wandb.errors.UsageError,
-        wandb.errors.AuthenticationError,
-    ) as error:
-        reason = str(error).splitlines()[0]
-        print(f"W&B cannot be reached ({reason}); logging offline to {folder / 'wandb'}")
-        return Tracker(_init(config, folder, "offline"))
+    except Exception as error:  # whatever is wrong with W&B is no reason not to train
+        warn = f"W&B does not work ({_first_line(error)})"
+    try:
+        import wandb
+
+        wandb.teardown()  # forget the attempt, which keeps the run's id in use
+        tracker = Tracker(_init(config, folder, "offline"))
+        print(f"{warn}; logging offline to {folder / 'wandb'}", flush=True)
+        return tracker
+    except Exception:
+        print(f"{warn}; going on without", flush=True)
+        return Tracker(None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _has_key() -> bool:
@@ -93,23 +100,34 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """The metrics of an epoch, under their flat names."""
-        if self._run:
-            self._run.log(dict(metrics))
+        with self._never_in_the_way():
+            if self._run:
+                self._run.log(dict(metrics))
 
-    def finish(self, summary: Mapping[str, Any], predictions: Path, exit_code: int = 0) -> None:
+    def finish(self, summary: Mapping[str, Any], predictions: Path) -> None:
         """Summary and predictions, and the end; waits fifteen seconds at most for the server."""
-        if not self._run:
-            return
-        import wandb
+        with self._never_in_the_way():
+            if self._run:
+                import wandb
 
-        self._run.summary.update(dict(summary))
-        if predictions.exists():
-            artifact = wandb.Artifact(f"predictions-{self._run.id}", type="predictions")
-            artifact.add_file(str(predictions))
-            self._run.log_artifact(artifact)
-        self.stop(exit_code)
+                self._run.summary.update(dict(summary))
+                if predictions.exists():
+                    artifact = wandb.Artifact(f"predictions-{self._run.id}", type="predictions")
+                    artifact.add_file(str(predictions))
+                    self._run.log_artifact(artifact)
+        self.stop()
 
-    def stop(self, exit_code: int = 0) -> None:
+    def stop(self) -> None:
         """The end, for now: a run that was stopped is continued under the same id."""
-        if self._run:
-            self._run.finish(exit_code=exit_code)
+        with self._never_in_the_way():
+            if self._run:
+                self._run.finish()
+
+    @contextlib.contextmanager
+    def _never_in_the_way(self) -> Iterator[None]:
+        """One warning, and no more W&B in this run, where its client fails."""
+        try:
+            yield
+        except Exception as error:
+            print(f"W&B does not work ({_first_line(error)}); going on without", flush=True)
+            self._run = None

@@ -81,7 +81,7 @@ def result_hash(folder: Path) -> str:
     with np.load(folder / "predictions.npz") as predictions:
         for name in sorted(predictions):
             digest.update(predictions[name].tobytes())
-    for line in metrics(folder) + [json.loads((folder / "summary.json").read_text())]:
+    for line in [*metrics(folder), json.loads((folder / "summary.json").read_text())]:
         kept = {k: v for k, v in line.items() if k not in ("seconds", "images_per_second")}
         digest.update(json.dumps(kept, sort_keys=True).encode())
     return digest.hexdigest()
