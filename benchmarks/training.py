@@ -1,0 +1,180 @@
+"""Images per second of the trainer, as ratios to a bare loop and to the plain way, in one run.
+
+    python benchmarks/training.py --model resnet20 --rounds 3
+
+- trainer: our training step, with everything that a run has: augmentation, watching for
+  divergence, signals, progress.
+- bare: the same model, precision and batch size on tensors that were augmented beforehand;
+  forward, backward, step, nothing else.
+- plain: the way of most scripts: float32, torch's DataLoader with two workers and torchvision's
+  transforms on PIL images, contiguous memory format.
+
+The ways take turns, each in a process of its own, because machines are shared and noisy; the
+ratios are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WAYS = ("trainer", "bare", "plain")
+WARM_UP = 3
+
+
+def prepared(model: str):
+    """A Trainer on random images, its bookkeeping included."""
+    import torch
+
+    from experiments import distributed
+    from experiments.config import RunConfig
+    from experiments.data import Data, Images
+    from experiments.progress import Progress
+    from experiments.signals import StopRequest
+    from experiments.trainer import Trainer, create_criterion
+
+    config = RunConfig(model=model, dataset="folder", wandb="disabled")
+    accelerator = distributed.start(config)
+    generator = torch.Generator().manual_seed(0)
+    n = 10_000
+    pixels = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    images = Images(pixels, torch.arange(n) % 10, torch.arange(n))
+    some = images.take(torch.arange(10))
+    classes = tuple("0123456789")
+    data = Data(images, some, some, classes, (0.5,) * 3, (0.25,) * 3)
+    trainer = Trainer(config, accelerator, data, create_criterion(config), None)
+    trainer.progress = Progress("benchmark", trainer.steps, enabled=False)
+    trainer.stop, trainer._saved = StopRequest(), time.monotonic()
+    return trainer
+
+
+def measure_trainer(model: str, steps: int) -> float:
+    """Images per second of the trainer's own steps."""
+    trainer = prepared(model)
+    order = trainer.plan.order(0, trainer.dataset.train.index)
+    for step in range(WARM_UP + steps):
+        if step == WARM_UP:
+            start = clock()
+        trainer._step(trainer.plan.batch(order, step % (trainer.plan.steps - 1)))
+        trainer.at.step += 1
+        trainer.progress.advance()
+        trainer._pause(0.0)
+    return trainer.config.batch_size * steps / (clock() - start)
+
+
+def measure_bare(model: str, steps: int) -> float:
+    """Images per second of forward, backward and step on tensors that are ready."""
+    import torch
+    from torch.nn import functional as F
+
+    from experiments.optimisation import sgd
+
+    trainer = prepared(model)
+    accelerator, network = trainer.accelerator, trainer.network
+    batches = [trainer.pipeline.augmented(p, 0) for p in torch.arange(512).split(128)]
+    targets = [trainer.pipeline.targets[p] for p in torch.arange(512).split(128)]
+    optimizer = sgd(network, trainer.config)
+    network.train()
+    for step in range(WARM_UP + steps):
+        if step == WARM_UP:
+            start = clock()
+        with accelerator.autocast():
+            logits = network(batches[step % 4])
+        F.cross_entropy(logits, targets[step % 4]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return 128 * steps / (clock() - start)
+
+
+def measure_plain(model: str, steps: int) -> float:
+    """Images per second of the textbook script."""
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torch.nn import functional as F
+    from torch.utils.data import DataLoader, Dataset
+    from torchvision import transforms
+
+    from experiments import models
+
+    augment = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.5,) * 3, (0.25,) * 3),
+        ]
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (10_000, 32, 32, 3), dtype=np.uint8)
+
+    class Pictures(Dataset):
+        def __len__(self):
+            return 10**6
+
+        def __getitem__(self, i):
+            return augment(Image.fromarray(pixels[i % len(pixels)])), i % 10
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    network = models.create(model, 10, 3, seed=0).to(device)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9, nesterov=True, weight_decay=5e-4)
+    loader = iter(DataLoader(Pictures(), batch_size=128, shuffle=False, num_workers=2))
+    for step in range(WARM_UP + steps):
+        if step == WARM_UP:
+            start = clock()
+        images, targets = (t.to(device) for t in next(loader))
+        F.cross_entropy(network(images), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return 128 * steps / (clock() - start)
+
+
+def clock() -> float:
+    """Seconds, after the GPU has finished what it was given."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main() -> None:
+    """Let the ways take turns and print their speeds and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        print(globals()[f"measure_{options.way}"](options.model, options.steps))
+        return
+    speeds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(options.rounds):
+        for way in WAYS:
+            command = [sys.executable, __file__, "--way", way]
+            command += ["--model", options.model, "--steps", str(options.steps)]
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+            speeds[way].append(float(done.stdout.split()[-1]))
+    for way in WAYS:
+        print(f"{way:8} {statistics.median(speeds[way]):9,.0f} images/s")
+    for way in ("bare", "plain"):
+        ratios = [a / b for a, b in zip(speeds["trainer"], speeds[way], strict=True)]
+        listed = ", ".join(f"{r:.2f}" for r in ratios)
+        print(f"trainer / {way}: {statistics.median(ratios):.2f} (rounds: {listed})")
+
+
+if __name__ == "__main__":
+    main()
