@@ -32,6 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.add_argument("--out", type=Path, required=True, help="folder for the tables")
     report.add_argument("--reference", help="loss to compare with (default: ce)")
     report.set_defaults(run=_report)
+    conformance = commands.add_parser(
+        "conformance",
+        help="cases with known answers, and what other libraries say",
+        description="Prints cases on which libraries disagree: the known answer, ours, that of "
+        "each library that is installed, and why they differ.",
+    )
+    conformance.set_defaults(run=_conformance)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
@@ -77,10 +84,18 @@ def _report(options: argparse.Namespace) -> int:
         return _refuse(f"{options.out} cannot be written: {error.strerror}")
     console = Console()
     if not console.is_terminal:
-        console.width = 120
+        console.width = 140
     print_report(report, console)
     console.print(f"\nwritten to {options.out}: runs.csv, losses.csv, comparisons.csv")
     return 0
+
+
+def _conformance(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from analyze.conformance import run_conformance
+
+    return 0 if run_conformance(Console()) else 3
 
 
 def _refuse(reason: str) -> int:

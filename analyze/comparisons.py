@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analyze.evaluation import Evaluated
-from analyze.runs import as_text, varying
+from analyze.runs import as_text
 from analyze.statistics import (
     CONFIDENCE,
     FEWEST_SEEDS,
@@ -44,7 +44,10 @@ def by_setting(evaluated: Sequence[Evaluated]) -> dict[str, list[Evaluated]]:
 
 
 def compare(
-    evaluated: Sequence[Evaluated], reference: str, rng: np.random.Generator | None = None
+    evaluated: Sequence[Evaluated],
+    reference: str,
+    options: Sequence[str] = (),
+    rng: np.random.Generator | None = None,
 ) -> pd.DataFrame:
     """A row for each setting, loss other than the reference, and metric.
 
@@ -55,14 +58,14 @@ def compare(
     Args:
         evaluated: Runs, those of one setting on the same test examples.
         reference: The loss that the others are compared to.
+        options: The options that vary between settings: the first columns.
         rng: For the sign-flip test above 20 seeds; the default is seeded with 0.
 
     Returns:
-        The options that vary, then COLUMNS. `interval` says what is random: "crossed" seeds and
+        The options, then COLUMNS. `interval` says what is random: "crossed" seeds and
         examples, "seeds" the seeds alone, on these examples.
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    options = varying([one.run.setting for one in evaluated])
     rows, differences = [], []
     for runs in by_setting(evaluated).values():
         setting = {name: runs[0].run.setting.get(name) for name in options}

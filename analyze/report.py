@@ -61,17 +61,18 @@ def build_report(paths: Sequence[Path], reference: str | None = None) -> Report:
     if reference is not None and reference not in losses:
         raise ValueError(f"no usable run has the loss {reference}; there are: {', '.join(losses)}")
     reference = REFERENCE if reference is None else reference
+    diverged = [out for out in left_out if out.diverged and out.setting is not None]
     settings = [one.run.setting for one in evaluated]
-    options = varying(settings)
+    options = varying(settings + [out.setting for out in diverged if out.setting])
     return Report(
         evaluated=evaluated,
         left_out=left_out,
         reference=reference,
         options=options,
         fixed={name: value for name, value in settings[0].items() if name not in options},
-        runs=runs_table(evaluated),
-        losses=losses_table(evaluated, left_out),
-        comparisons=compare(evaluated, reference),
+        runs=runs_table(evaluated, options),
+        losses=losses_table(evaluated, diverged, options),
+        comparisons=compare(evaluated, reference, options),
     )
 
 

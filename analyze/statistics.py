@@ -58,12 +58,12 @@ def crossed(table: Floats) -> Difference:
     With D the table, m its mean, d_s its row means, e_i its column means:
     v_s = sum (d_s - m)^2 / ((S-1) S), v_i = sum (e_i - m)^2 / ((n-1) n),
     v_r = sum (D - d_s - e_i + m)^2 / ((S-1)(n-1) S n). The variance of m is the sum of
-    max(v_s, v_r/10) over seeds and max(v_i - v_r, 0) over examples.
+    max(v_s, v_r/20) over seeds and max(v_i - v_r, 0) over examples.
 
     v_s is expected to be at least v_r, what the noise of single examples adds to a mean over
     seeds. Three seeds that happen to have the same number of hits make v_s = 0; the floor keeps
-    such luck from passing for certainty, and is reached by chance in a tenth of studies with
-    three seeds and a fiftieth with five.
+    such luck from passing for certainty. By chance alone it is reached in 5% of studies with
+    three seeds and in .5% with five.
 
     Args:
         table: Paired per-example differences, float64, shape (S, n), S >= 2, n >= 2.
@@ -86,7 +86,7 @@ def crossed(table: Floats) -> Difference:
     return Difference(
         mean=float(mean),
         seeds=seeds,
-        over_seeds=float(max(v_s, v_r / 10)),
+        over_seeds=float(max(v_s, v_r / 20)),
         over_examples=float(max(v_i - v_r, 0.0)),
         examples=n,
     )

@@ -1,20 +1,19 @@
 """The tables of a report: a row a run, a row a loss."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analyze.comparisons import by_setting
 from analyze.evaluation import Evaluated
-from analyze.runs import LeftOut, as_text, varying
+from analyze.runs import LeftOut, as_text
 from analyze.statistics import interval, over_seeds
 
 
-def runs_table(evaluated: Sequence[Evaluated]) -> pd.DataFrame:
+def runs_table(evaluated: Sequence[Evaluated], options: Sequence[str]) -> pd.DataFrame:
     """A row a run: the options that vary, loss, seed, what it took, temperature, all metrics."""
-    options = varying([one.run.setting for one in evaluated])
     rows = [
         {name: one.run.setting.get(name) for name in options}
         | {
@@ -34,43 +33,45 @@ def runs_table(evaluated: Sequence[Evaluated]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def losses_table(evaluated: Sequence[Evaluated], left_out: Sequence[LeftOut]) -> pd.DataFrame:
+def losses_table(
+    evaluated: Sequence[Evaluated], diverged: Sequence[LeftOut], options: Sequence[str]
+) -> pd.DataFrame:
     """A row a loss in each setting: seeds, how many diverged, and each metric over the seeds.
 
     `NAME_mean`, `NAME_sd`, and the ends of the 95% t-interval of the mean over seeds, on these
     test examples, `NAME_low` and `NAME_high`: empty with one seed. That interval is for one loss
-    alone: whether two differ is in the comparisons, which are paired.
+    alone: whether two differ is in the comparisons, which are paired. A loss that diverged with
+    every seed has a row without figures.
     """
-    options = varying([one.run.setting for one in evaluated])
-    rows = []
-    for setting, runs in by_setting(evaluated).items():
-        for loss in sorted({one.run.loss for one in runs}):
-            ours = [one for one in runs if one.run.loss == loss]
-            lost = [out for out in left_out if out.diverged and out.loss == loss]
-            row: dict[str, Any] = {name: runs[0].run.setting.get(name) for name in options} | {
-                "loss": loss,
-                "scale_arbitrary": ours[0].run.scale_arbitrary,
-                "seeds": len(ours),
-                "diverged": sum(as_text(out.setting) == setting for out in lost),
-            }
-            columns = {"temperature": [one.temperature for one in ours]} | {
-                name: [one.metrics[name] for one in ours] for name in ours[0].metrics
-            }
-            for name, values in columns.items():
-                row |= _over_seeds(name, values)
-            rows.append(row)
-    return pd.DataFrame(rows)
+    groups: dict[tuple[str, str], list[Evaluated]] = {}
+    for one in evaluated:
+        groups.setdefault((as_text(one.run.setting), one.run.loss), []).append(one)
+    lost = Counter((as_text(out.setting), out.loss) for out in diverged)
+    settings = {as_text(s): s for s in (one.run.setting for one in evaluated)}
+    settings |= {as_text(out.setting): out.setting for out in diverged if out.setting}
+    return pd.DataFrame(
+        {name: settings[setting].get(name) for name in options}
+        | {
+            "loss": loss,
+            "scale_arbitrary": any(one.run.scale_arbitrary for one in groups.get(key, [])),
+            "seeds": len(groups.get(key, [])),
+            "diverged": lost[key],
+        }
+        | _over_seeds(groups.get(key, []))
+        for key in sorted(groups.keys() | lost.keys())
+        for setting, loss in [key]
+    )
 
 
-def _over_seeds(name: str, values: list[float]) -> dict[str, float]:
-    if len(values) < 2:
+def _over_seeds(runs: Sequence[Evaluated]) -> dict[str, float]:
+    """Mean, sd and interval of the temperature and every metric."""
+    cells: dict[str, float] = {}
+    for name in ("temperature", *runs[0].metrics) if runs else ():
+        values = [one.metrics.get(name, one.temperature) for one in runs]
         sd = low = high = np.nan
-    else:
-        sd = float(np.std(values, ddof=1))
-        low, high = interval(over_seeds(values))
-    return {
-        f"{name}_mean": float(np.mean(values)),
-        f"{name}_sd": sd,
-        f"{name}_low": low,
-        f"{name}_high": high,
-    }
+        if len(values) > 1:
+            sd = float(np.std(values, ddof=1))
+            low, high = interval(over_seeds(values))
+        cells |= {f"{name}_mean": float(np.mean(values)), f"{name}_sd": sd}
+        cells |= {f"{name}_low": low, f"{name}_high": high}
+    return cells

@@ -11,7 +11,7 @@ from analyze.report import Report
 from analyze.runs import as_text
 from analyze.statistics import FEWEST_SEEDS
 
-PERCENT = ("accuracy", "ece", "ece_ts")
+PERCENT = ("accuracy", "ece", "ece_ts", "aurc")
 # Column -> title; those before temperature that depend on the scale carry a mark for some losses.
 SHOWN = {
     "accuracy": "accuracy %",
@@ -20,7 +20,7 @@ SHOWN = {
     "temperature": "T",
     "nll_ts": "NLL at T",
     "ece_ts": "ECE % at T",
-    "aurc": "AURC",
+    "aurc": "AURC %",
 }
 SCALE_BOUND = ("nll", "ece")
 SCALE_MARK, CALIBRATED_MARK = "†", "≈"
@@ -56,19 +56,19 @@ def _losses(losses: pd.DataFrame, compared: pd.DataFrame) -> Table:
     }
     table = Table()
     table.add_column("loss")
-    table.add_column("seeds", justify="right")
-    for title in SHOWN.values():
-        table.add_column(title, justify="right")
+    for title in ("seeds", "diverged", *SHOWN.values()):
+        table.add_column(title, justify="right", no_wrap=True)
     for row in losses.to_dict("records"):
-        seeds = f"{row['seeds']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
         cells = [_mean(row, name, (row["loss"], name) in better) for name in SHOWN]
-        table.add_row(row["loss"], seeds, *cells)
+        table.add_row(row["loss"], str(row["seeds"]), str(row["diverged"] or ""), *cells)
     return table
 
 
 def _mean(row: dict[str, Any], name: str, bold: bool) -> str:
     """Mean ± half the t-interval over seeds, with its marks."""
-    scale, digits = (100.0, 2) if name in PERCENT else (1.0, 2 if name == "temperature" else 4)
+    if not row["seeds"]:
+        return ""
+    scale, digits = (100.0, 2) if name in PERCENT else (1.0, 2 if name == "temperature" else 3)
     text = f"{scale * row[f'{name}_mean']:.{digits}f}"
     half = (row[f"{name}_high"] - row[f"{name}_low"]) / 2
     if not pd.isna(half):
