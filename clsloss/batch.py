@@ -104,6 +104,11 @@ class Batch:
         zeros = torch.zeros_like(self.logits, requires_grad=False)
         return zeros.scatter(self.dim, self.index, hot)
 
+    def own(self) -> Tensor:
+        """The logits of the labels, 0 where ignored: (N, d1, ...); for class indices."""
+        own = self.logits.gather(self.dim, self.index).squeeze(self.dim)
+        return own.masked_fill(self.ignored, 0.0)
+
     def spread(self, vector: Tensor) -> Tensor:
         """A vector (C,) in the logits' dtype, shaped to broadcast along the classes."""
         trailing = self.logits.dim() - self.dim - 1

@@ -135,10 +135,7 @@ def nll_loss(
         tensor(0.2877)
     """
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
-    values = F.nll_loss(
-        batch.logits, target, batch.weight, ignore_index=ignore_index, reduction="none"
-    )
-    return batch.reduce(values, reduction)
+    return batch.reduce(batch.weigh(-batch.own()), reduction)
 
 
 class CrossEntropyLoss(Loss, name="ce"):

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
@@ -68,13 +67,7 @@ def _to_probabilities(batch: Batch, smoothing: float) -> Tensor:
 
 def _to_indices(batch: Batch, smoothing: float) -> Tensor:
     if not smoothing:
-        return F.nll_loss(
-            batch.logits,
-            batch.target,
-            batch.weight,
-            ignore_index=batch.ignore_index,
-            reduction="none",
-        )
+        return batch.weigh(-batch.own())
     off = smoothing / batch.classes
     on = 1 - smoothing + off
     # Σ_c w_c q_c log q_c, of which all but the label's term are alike
