@@ -103,9 +103,42 @@ class RunConfig:
     split_seed: int = 0
     # Validation images held out of train, stratified: a fraction below 1, else a number.
     val_size: float = 0.1
+    # Keep fewer images of each further class, exponentially, the last class 1/IMBALANCE of the
+    # first (Cao et al. 2019): 100 makes CIFAR-10-LT. 1 keeps all.
+    imbalance: float = 1.0
+    # Keep only so many training images, each class its share; 0 keeps all.
+    train_size: int = 0
+    # .npy file with the labels to train on: class indices (-100 for none) or a table of
+    # probabilities, a row for each training image of the data set, held-out ones included.
+    train_labels: str = ""
+    # Chance that a training label is replaced by another class, each as likely.
+    label_noise: float = 0.0
+    # Chance that a training image loses its label: it passes through the network, and counts for
+    # nothing in the loss.
+    unlabelled: float = 0.0
+    # Weight of each class in the loss: none, balanced (in inverse proportion to its labels),
+    # effective:BETA (Cui et al. 2019; BETA such as 0.999), or numbers, w1,w2,...
+    class_weights: str = "none"
+    # .npy table of people's probabilities for the test images, to compare the model's with.
+    test_probabilities: str = ""
+
     # standard is a random crop of the image padded by an eighth, and a horizontal flip; auto is
-    # standard, but without the flip for digits.
-    augment: Literal["auto", "none", "standard"] = "auto"
+    # standard, but without the flip for digits; trivial is auto, then one random operation of
+    # random strength (TrivialAugment, Müller & Hutter 2021).
+    augment: Literal["auto", "none", "standard", "trivial"] = "auto"
+    # Erase a square of so many pixels anywhere in each image; 0 erases nothing.
+    cutout: int = 0
+    # Average each image and its label with another's, in shares from Beta(ALPHA, ALPHA); 0 is
+    # off. For losses that take probabilities.
+    mixup: float = 0.0
+    # Paste a box of another image, and mix the labels by area, likewise; with --mixup, each image
+    # takes one or the other.
+    cutmix: float = 0.0
+    # For --loss kl: the folder of a finished run whose predictions are the targets.
+    teacher: str = ""
+    # With --teacher: divides the logits of teacher and student; the loss is multiplied by its
+    # square (Hinton et al. 2015).
+    temperature: float = 4.0
 
     # auto takes bf16 where matrix units compute it natively (CUDA from Ampere on, CPUs with
     # AMX), else float32. The loss is computed in float32 always.
@@ -160,7 +193,14 @@ class RunConfig:
             _require(self, name, "from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)
         _require(self, "momentum", "in [0, 1)", lambda v: 0 <= v < 1)
         _require(self, "warmup", "in [0, 1)", lambda v: 0 <= v < 1)
-        _require(self, "threads", "at least 0", lambda v: v >= 0)
+        for name in ("threads", "train_size", "cutout"):
+            _require(self, name, "at least 0", lambda v: v >= 0)
+        for name in ("label_noise", "unlabelled"):
+            _require(self, name, "in [0, 1)", lambda v: 0 <= v < 1)
+        for name in ("mixup", "cutmix"):
+            _require(self, name, "0, or from 0.01 to 100", lambda v: v == 0 or 0.01 <= v <= 100)
+        _require(self, "imbalance", "a number >= 1", lambda v: 1 <= v < math.inf)
+        _require(self, "temperature", "a positive number", lambda v: 0 < v < math.inf)
         _require(
             self,
             "model",
@@ -178,6 +218,17 @@ class RunConfig:
         _require(self, "study", "not empty", bool)
         parse_interval(self.checkpoint_every)
         parse_milestones(self.milestones, self.epochs)
+        parse_class_weights(self.class_weights)
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        """A teacher takes the place of labels; a temperature without one does nothing."""
+        if not self.teacher:
+            _require(self, "temperature", "left alone without --teacher", (4.0).__eq__)
+            return
+        for name in ("train_labels", "label_noise", "unlabelled"):
+            rule = "left alone with --teacher, which gives the targets of all images"
+            _require(self, name, rule, lambda v: not v)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> RunConfig:
@@ -282,6 +333,33 @@ def parse_milestones(text: str, epochs: int) -> list[float]:
             f"or epochs (150,250), got {text!r}"
         )
     return fractions
+
+
+def parse_class_weights(text: str) -> tuple[str, list[float]]:
+    """``"effective:0.999"`` -> ("effective", [0.999]); ``"1,2"`` -> ("given", [1.0, 2.0]).
+
+    ``none`` and ``balanced`` have no numbers.
+
+    Raises:
+        Refused: if it is none of these.
+    """
+    if text in ("none", "balanced"):
+        return text, []
+    kind = "effective" if text.startswith("effective:") else "given"
+    try:
+        numbers = [float(part) for part in text.removeprefix("effective:").split(",")]
+    except ValueError:
+        numbers = []
+    if kind == "effective":
+        fits = len(numbers) == 1 and 0 <= numbers[0] < 1
+    else:
+        fits = all(0 <= w < math.inf for w in numbers) and any(numbers)
+    if not fits:
+        raise Refused(
+            "--class-weights must be none, balanced, effective:BETA with BETA in [0, 1), or a "
+            f"weight >= 0 for each class (1,2.5,...), not all zero, got {text!r}"
+        )
+    return kind, numbers
 
 
 def parse(argv: Sequence[str] | None = None) -> RunConfig:

@@ -1,23 +1,32 @@
-"""The data sets, and their split into train, validation and test.
+"""The data sets, and what a run takes of them.
 
-All images of a data set are held as uint8; nothing here depends on the loss. Validation images
-are held out of the training images by ``split_seed`` alone; the test images are the data set's
-own.
+All images of a data set are held as uint8; nothing here depends on the loss. The test images are
+the data set's own. Of its training images, and by ``split_seed`` alone,
+
+1. ``--val-size`` are held out for validation, stratified by the data set's own labels;
+2. ``--imbalance`` leaves fewer of each further class, ``--train-size`` a stratified part of those
+   that remain, both by the data set's own labels;
+3. ``--train-labels`` replaces the labels of what is left, then ``--label-noise`` changes some,
+   then ``--unlabelled`` hides some;
+4. ``--class-weights`` counts the labels as they are now.
+
+Validation and test images keep the labels that the data set gives them.
 """
 
 from __future__ import annotations
 
 import urllib.error
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from experiments import folder
+from experiments import class_weights, folder, label_file, labels, selection
 from experiments.config import Refused, RunConfig
-from experiments.randomness import Stream, permuted
+from experiments.randomness import Stream
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,8 @@ class Images:
 
     Attributes:
         pixels: uint8, (N, C, H, W).
-        targets: class indices, int64, (N,).
+        targets: class indices, int64, (N,), -100 where there is no label; training images may
+            have probabilities instead, float32, (N, C).
         index: position of each image in the data set as published, int64, (N,).
     """
 
@@ -63,6 +73,9 @@ class Data:
         classes: the names of the classes.
         mean: of the training pixels, by channel, in [0, 1].
         std: likewise.
+        class_weights: float32, (C,), or None where classes weigh the same.
+        test_probabilities: people's distributions over the test images, float32, (N, C).
+        notes: what became of the labels and the SHA-256 of the label files, for the record.
     """
 
     train: Images
@@ -71,13 +84,16 @@ class Data:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    class_weights: Tensor | None = None
+    test_probabilities: Tensor | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def load(config: RunConfig) -> Data:
-    """The data set of a run, split.
+    """The data set of a run, split, selected and labelled.
 
     Raises:
-        Refused: where the data is missing, broken or too small for the split.
+        Refused: where data or labels are missing, broken, or too few for the split.
     """
     if config.dataset == "digits":
         source = _digits()
@@ -86,8 +102,15 @@ def load(config: RunConfig) -> Data:
     else:
         source = _cifar(config.dataset, config.data_dir)
     train, val = split(source.train, config.val_size, config.split_seed)
+    published = select(train, source.classes, config)
+    train, notes = _relabelled(published, len(source.train), source.classes, config)
+    human = None
+    if path := config.test_probabilities:
+        human = _test_probabilities(path, len(source.test), source.classes)
+        notes["test_probabilities_sha256"] = label_file.fingerprint(path)
     mean, std = _moments(train.pixels)
-    return Data(train, val, source.test, source.classes, mean, std)
+    weights = class_weights.resolve(config.class_weights, train.targets, source.classes)
+    return Data(train, val, source.test, source.classes, mean, std, weights, human, notes)
 
 
 def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Images]:
@@ -105,23 +128,60 @@ def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Ima
             f"--val-size {val_size:g} leaves {size} of {n} training images for validation "
             f"and {n - size} for training: both need at least one"
         )
-    held_out = torch.zeros(n, dtype=torch.bool)
-    order = permuted(torch.arange(n), split_seed, Stream.SPLIT)
-    labels = images.targets[order]
-    shares = _apportion(torch.bincount(images.targets).tolist(), size)
-    for label, share in enumerate(shares):
-        held_out[order[labels == label][:share]] = True
-    return images.take((~held_out).nonzero()[:, 0]), images.take(held_out.nonzero()[:, 0])
+    val = selection.stratified(images.targets, images.index, size, split_seed, Stream.SPLIT)
+    kept = torch.ones(n, dtype=torch.bool)
+    kept[val] = False
+    return images.take(kept.nonzero()[:, 0]), images.take(val)
 
 
-def _apportion(counts: list[int], size: int) -> list[int]:
-    """``size`` seats in proportion to the counts, by largest remainders."""
-    exact = [size * count / sum(counts) for count in counts]
-    shares = [int(quota) for quota in exact]
-    by_remainder = sorted(range(len(counts)), key=lambda c: shares[c] - exact[c])
-    for c in by_remainder[: size - sum(shares)]:
-        shares[c] += 1
-    return shares
+def select(images: Images, classes: tuple[str, ...], config: RunConfig) -> Images:
+    """What ``--imbalance`` and ``--train-size`` leave of the training images.
+
+    Raises:
+        Refused: if a class would have no image, or there are not as many.
+    """
+    if config.imbalance > 1:
+        images = images.take(
+            selection.long_tailed(
+                images.targets, images.index, classes, config.imbalance, config.split_seed
+            )
+        )
+    if size := config.train_size:
+        if size > len(images):
+            raise Refused(f"--train-size {size}: there are only {len(images)} training images")
+        images = images.take(
+            selection.stratified(
+                images.targets, images.index, size, config.split_seed, Stream.SUBSET
+            )
+        )
+    return images
+
+
+def _relabelled(
+    images: Images, published: int, classes: tuple[str, ...], config: RunConfig
+) -> tuple[Images, dict[str, Any]]:
+    """The images with the labels that the run asks for, and notes on them."""
+    targets, notes = images.targets, {}
+    if path := config.train_labels:
+        table = label_file.read(
+            "--train-labels", path, published, len(classes), part="training images"
+        )
+        targets = table[images.index]
+        notes["train_labels_sha256"] = label_file.fingerprint(path)
+    targets = labels.assign(targets, images.index, len(classes), config)
+    notes |= labels.describe(targets, images.targets, len(classes))
+    return replace(images, targets=targets), notes
+
+
+def _test_probabilities(path: str, images: int, classes: tuple[str, ...]) -> Tensor:
+    option = "--test-probabilities"
+    table = label_file.read(option, path, images, len(classes), part="test images")
+    if not table.is_floating_point():
+        raise Refused(
+            f"{option} {path} holds class indices: expected probabilities, "
+            f"floating ({images}, {len(classes)})"
+        )
+    return table
 
 
 def _moments(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -10,7 +10,41 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import clsloss
+from experiments.config import Refused, RunConfig
 from experiments.distributed import summed
+
+
+def refuse_misfit(criterion: clsloss.Loss, config: RunConfig, targets: Tensor | None) -> None:
+    """Refuse targets that the loss cannot take.
+
+    Args:
+        criterion: the loss.
+        config: of the run.
+        targets: of the training images, or None where they are not known yet.
+
+    Raises:
+        Refused: naming the option that makes such targets, and the reason.
+    """
+    if config.teacher and not isinstance(criterion, clsloss.KLDivLoss):
+        raise Refused(
+            f"--teacher gives probabilities to learn by --loss kl, got --loss {config.loss}"
+        )
+    given = targets is not None and targets.is_floating_point()
+    unlabelled = 0 if targets is None or given else int((targets < 0).sum())
+    mixing = next((name for name in ("mixup", "cutmix") if getattr(config, name)), None)
+    source = f"--{mixing} {getattr(config, mixing):g}" if mixing else "--train-labels"
+    if (mixing or given) and not criterion.takes_probabilities:
+        raise Refused(
+            f"{source} makes the targets probabilities, and {config.loss} takes class indices "
+            "only: choose a loss such as ce, focal or kl"
+        )
+    if mixing and unlabelled:
+        raise Refused(f"{source} mixes labels, and {unlabelled} of the training images have none")
+    if unlabelled and criterion.per_batch:
+        raise Refused(
+            f"{config.loss} gives one number for a batch, which {unlabelled} unlabelled images "
+            "cannot be left out of: it needs values per example"
+        )
 
 
 class Objective:
@@ -28,10 +62,14 @@ class Objective:
     Args:
         criterion: the loss.
         accelerator: the processes.
+        temperature: T divides the logits, and T² multiplies the loss (see `teacher`).
     """
 
-    def __init__(self, criterion: clsloss.Loss, accelerator: Accelerator) -> None:
+    def __init__(
+        self, criterion: clsloss.Loss, accelerator: Accelerator, temperature: float = 1.0
+    ) -> None:
         self.criterion, self.accelerator = criterion, accelerator
+        self.temperature = temperature
         self.per_batch = criterion.per_batch
         self._divisor = torch.zeros((), device=accelerator.device)
         # Sums over the epoch: loss times weight, weight, correct predictions, labelled examples.
@@ -61,9 +99,10 @@ class Objective:
         """
         output = output.to(torch.promote_types(output.dtype, torch.float32))
         log_probs = self.criterion.input_kind == "log_probs"
-        scores = F.log_softmax(output, 1) if log_probs else output
+        scores = F.log_softmax(output / self.temperature, 1) if log_probs else output
         if self.criterion.additive:
             values, weights = self.criterion.per_example(scores, targets)
+            values = values * self.temperature**2
             part = values.sum() / self._divisor
             self._count(values.sum(), weights.sum(), output, targets)
         elif self.per_batch:

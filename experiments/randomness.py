@@ -27,6 +27,21 @@ class Stream(IntEnum):
     CROP_X = 4
     FLIP = 5
     DROPOUT = 6
+    IMBALANCE = 7
+    SUBSET = 8
+    NOISE = 9
+    NOISE_CLASS = 10
+    UNLABELLED = 11
+    OPERATION = 12
+    LEVEL = 13
+    SIGN = 14
+    CUTOUT_Y = 15
+    CUTOUT_X = 16
+    PARTNER = 17
+    MIX_KIND = 18
+    MIX_SHARE = 19
+    BOX_Y = 20
+    BOX_X = 21
 
 
 def _signed(value: int) -> int:

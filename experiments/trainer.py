@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 import clsloss
 from analyze import calibration
-from experiments import checkpoint, data, distributed, hardware, models, optimisation
+from experiments import checkpoint, data, distributed, hardware, models, optimisation, teacher
 from experiments.checkpoint import Checkpoint
 from experiments.config import Refused, RunConfig, parse_interval
 from experiments.data import Data, Images
-from experiments.objective import Objective
-from experiments.pipeline import Pipeline, Plan
+from experiments.objective import Objective, refuse_misfit
+from experiments.pipeline import Augmentation, Pipeline, Plan
 from experiments.progress import Progress, clock
 from experiments.randomness import Stream, seed
 from experiments.record import Record
@@ -65,17 +65,23 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
             return DONE if finished["status"] == "finished" else FAILED
         with accelerator.local_main_process_first():
             dataset = data.load(config)
+        criterion = create_criterion(config, dataset)
         return Trainer(config, accelerator, dataset, criterion, record).run()
 
 
-def create_criterion(config: RunConfig) -> clsloss.Loss:
+def create_criterion(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
     """The loss of a run.
+
+    Args:
+        config: its options.
+        dataset: its images, for class weights and targets; without them the options alone are
+            checked.
 
     Raises:
         Refused: on a spec that names no loss, or a loss that cannot do what the options ask.
     """
     try:
-        criterion = clsloss.create(config.loss)
+        criterion = clsloss.create(config.loss, dataset.class_weights if dataset else None)
     except (ValueError, TypeError) as error:
         raise Refused(f"--loss {config.loss}: {error}") from error
     if config.grad_accum > 1 and not criterion.additive and not criterion.per_batch:
@@ -83,6 +89,7 @@ def create_criterion(config: RunConfig) -> clsloss.Loss:
             f"--grad-accum {config.grad_accum} cannot be exact for {config.loss}, a ratio of sums "
             "over the whole batch: use --grad-accum 1"
         )
+    refuse_misfit(criterion, config, dataset.train.targets if dataset else None)
     return criterion
 
 
@@ -120,9 +127,16 @@ class Trainer:
         device = accelerator.device
         torch.backends.cudnn.deterministic = True
 
-        crop, flip = augmentation(config, dataset)
         moments = (dataset.mean, dataset.std, device)
-        self.pipeline = Pipeline(dataset.train, *moments, seed=config.seed, crop=crop, flip=flip)
+        self.teacher = teacher.load(config, dataset, accelerator)
+        self.pipeline = Pipeline(
+            dataset.train,
+            *moments,
+            classes=len(dataset.classes),
+            soft=self.teacher is not None,
+            augmentation=Augmentation.of(config, dataset.train.pixels.shape[2]),
+            seed=config.seed,
+        )
         self.val = Pipeline(dataset.val, *moments)
         self.plan = Plan(len(dataset.train), config.batch_size, config.seed)
         self.steps = self.plan.steps * config.epochs
@@ -140,7 +154,8 @@ class Trainer:
         self.model, self.optimizer = accelerator.prepare(
             self.network, optimisation.sgd(trainable, config)
         )
-        self.objective = Objective(self.criterion, accelerator)
+        temperature = config.temperature if self.teacher else 1.0
+        self.objective = Objective(self.criterion, accelerator, temperature)
 
         self.at = Position()
         self.agreement = distributed.Agreement(accelerator)
@@ -222,7 +237,8 @@ class Trainer:
             group["lr"] = rate
         pieces = [piece for piece in positions.tensor_split(self.config.grad_accum) if len(piece)]
         shares = [distributed.share(self.accelerator, piece) for piece in pieces]
-        self.objective.begin([self.pipeline.targets[share] for share in shares], len(positions))
+        targets = [self.pipeline.labels(share, self.at.epoch) for share in shares]
+        self.objective.begin(targets, len(positions))
         self.model.train()
         for i, (piece, share) in enumerate(zip(pieces, shares, strict=True)):
             last = i == len(pieces) - 1
@@ -230,9 +246,11 @@ class Trainer:
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 # A process without a share computes an image that counts for nothing.
                 images = self.pipeline.augmented(share if len(share) else piece[:1], self.at.epoch)
+                if self.teacher:
+                    targets[i] = self.teacher(images)[: len(share)]
                 self._seed_dropout(i)
                 output = self.model(images)[: len(share)]
-                part = self.objective.share(output, self.pipeline.targets[share])
+                part = self.objective.share(output, targets[i])
                 # DistributedDataParallel takes the mean over processes, we want the sum.
                 self.accelerator.backward(part * self.accelerator.num_processes)
             self._watch(part, step)
@@ -444,11 +462,25 @@ class Trainer:
                 *(predictions[k] for k in ("val_logits", "val_targets")),
                 *(predictions[k] for k in ("test_logits", "test_targets")),
             )
+            scores |= self._human_agreement(predictions["test_logits"], scores["temperature"])
             summary = self._summary("finished") | scores
             self.record.finish(summary, self.network.state_dict(), predictions)
             self._conclude(scores)
         self.accelerator.wait_for_everyone()
         return DONE
+
+    def _human_agreement(
+        self, logits: NDArray[Any], temperature: float
+    ) -> dict[str, float | bool]:
+        """How close the test predictions are to people's, before and after temperature."""
+        human = self.dataset.test_probabilities
+        if human is None:
+            return {}
+        before = calibration.human_agreement(logits, human.numpy())
+        after = calibration.human_agreement(logits.astype(np.float64) / temperature, human.numpy())
+        return {f"test/{name}": value for name, value in before.items()} | {
+            f"test/{name}_ts": value for name, value in after.items()
+        }
 
     def _conclude(self, scores: dict[str, float | bool]) -> None:
         assert self.record
@@ -497,15 +529,17 @@ class Trainer:
 
     def _resolved(self) -> dict[str, Any]:
         """What the options came to on this machine and this data."""
-        crop, flip = augmentation(self.config, self.dataset)
+        weights = self.dataset.class_weights
         return {
             "input_kind": self.criterion.input_kind,
             "device": self.accelerator.device.type,
             "processes": self.accelerator.num_processes,
             "threads": torch.get_num_threads(),
             "precision": self.accelerator.mixed_precision,
-            "crop": crop,
-            "flip": flip,
+            "augmentation": vars(self.pipeline.augmentation),
+            "class_weights": None if weights is None else weights.tolist(),
+            "labels": self.dataset.notes,
+            "teacher": self.teacher.identity if self.teacher else None,
             "classes": list(self.dataset.classes),
             "mean": self.dataset.mean,
             "std": self.dataset.std,
@@ -517,16 +551,6 @@ class Trainer:
             },
             "hardware": hardware.describe(self.accelerator.device),
         }
-
-
-def augmentation(config: RunConfig, dataset: Data) -> tuple[int, bool]:
-    """Padding of the random crop in pixels, and whether images are mirrored."""
-    if config.augment == "none":
-        return 0, False
-    crop = dataset.train.pixels.shape[-1] // 8
-    # A mirrored digit is another digit, or none.
-    flip = config.augment == "standard" or config.dataset != "digits"
-    return crop, flip
 
 
 def _predictions(name: str, images: Images, logits: Tensor) -> dict[str, NDArray[Any]]:

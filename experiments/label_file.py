@@ -1,0 +1,121 @@
+"""Labels from a file, in the data set's order: class indices, or a table of probabilities."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.config import Refused
+
+UNLABELLED = -100
+# Rows written with three decimals pass; counts of votes and percentages do not.
+_SUM_TOLERANCE = 1e-3
+
+
+def read(option: str, path: str, images: int, classes: int, *, part: str) -> Tensor:
+    """The labels in an ``.npy`` file, checked.
+
+    Args:
+        option: that names the file, for the messages.
+        path: of the file.
+        images: how many images there are, one row each.
+        classes: C.
+        part: what the images are, for the messages: training or test images.
+
+    Returns:
+        Class indices, int64, (N,), -100 where there is no label; or probabilities, float32,
+        (N, C), rows divided by their sums.
+
+    Raises:
+        Refused: on a file that cannot be read or holds something else; nothing is unpickled.
+    """
+    where = f"{option} {path}"
+    table = _load(where, Path(path))
+    if table.ndim not in (1, 2) or table.dtype.kind not in "iuf":
+        raise Refused(
+            f"{where} is {table.dtype} of shape {table.shape}: expected class indices, integers "
+            f"({images},), or probabilities, floating ({images}, {classes})"
+        )
+    if len(table) != images:
+        raise Refused(
+            f"{where} has {len(table)} rows, and there are {images} {part}: one row each, in the "
+            "data set's order"
+        )
+    if table.ndim == 1:
+        return _class_indices(where, table, classes)
+    return _probabilities(where, table, classes)
+
+
+def fingerprint(path: str | Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _load(where: str, path: Path) -> NDArray[Any]:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+            file.seek(0)
+            if magic != b"\x93NUMPY":
+                kind = "an .npz archive" if magic.startswith(b"PK") else "no .npy file"
+                raise Refused(f"{where} is {kind}: save one array with numpy.save")
+            table: NDArray[Any] = np.load(file, allow_pickle=False)
+            return table
+    except OSError as error:
+        raise Refused(f"{where} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, MemoryError) as error:
+        if "Object arrays" in str(error):
+            raise Refused(
+                f"{where} holds pickled objects, which are not loaded: save an array of numbers"
+            ) from error
+        raise Refused(f"{where} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _class_indices(where: str, table: NDArray[Any], classes: int) -> Tensor:
+    if table.dtype.kind == "f":
+        raise Refused(f"{where}: class indices must be integers, got {table.dtype}")
+    wrong = ((table < 0) & (table != UNLABELLED)) | (table >= classes)
+    labelled = table[table != UNLABELLED]
+    if not len(labelled):
+        raise Refused(f"{where}: no image has a label, all are {UNLABELLED}")
+    if wrong.any():
+        row = int(wrong.argmax())
+        hint = ""
+        if labelled.min() == 1 and labelled.max() == classes:
+            hint = f" (labels from 1 to {classes}: subtract 1, classes count from 0)"
+        raise Refused(
+            f"{where}: row {row} has {table[row]}, expected a class from 0 to {classes - 1}, or "
+            f"{UNLABELLED} for no label{hint}"
+        )
+    return torch.from_numpy(table.astype(np.int64))
+
+
+def _probabilities(where: str, table: NDArray[Any], classes: int) -> Tensor:
+    if table.dtype.kind != "f":
+        raise Refused(
+            f"{where} is a table of {table.dtype}: probabilities must be floating, and class "
+            "indices have one number a row"
+        )
+    if table.shape[1] != classes:
+        raise Refused(f"{where} has {table.shape[1]} columns for {classes} classes")
+    p = table.astype(np.float64)
+    wrong = ~((p >= 0) & (p <= 1 + _SUM_TOLERANCE))
+    if wrong.any():
+        row, column = divmod(int(wrong.argmax()), table.shape[1])
+        raise Refused(
+            f"{where}: row {row}, column {column} has {table[row, column]:g}, expected a "
+            "probability from 0 to 1"
+        )
+    sums = p.sum(axis=1)
+    far = np.abs(sums - 1) > _SUM_TOLERANCE
+    if far.any():
+        row = int(far.argmax())
+        raise Refused(f"{where}: row {row} sums to {sums[row]:.6g}, expected 1")
+    return torch.from_numpy((p / sums[:, None]).astype(np.float32))

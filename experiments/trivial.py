@@ -1,0 +1,209 @@
+"""TrivialAugment (Müller & Hutter 2021): one random operation of random strength per image.
+
+The "wide" space of the paper's table 2, which torchvision's TrivialAugmentWide has too: 14
+operations, 31 strengths, and a random sign where there is one. Vectorised: the images of a batch
+that drew the same operation go through it together, on their device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LEVELS = 31
+_LUMA = (0.2989, 0.587, 0.114)
+
+Operation = Callable[[Tensor, Tensor], Tensor]
+
+
+def trivial_augment(pixels: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
+    """Each image after its operation.
+
+    Args:
+        pixels: uint8, (n, C, H, W).
+        operation: position in `OPERATIONS` for each image, int64, (n,).
+        strength: signed, in [-1, 1], float32, (n,).
+
+    Returns:
+        A new tensor, uint8, (n, C, H, W).
+    """
+    result = pixels.clone()
+    sizes = operation.bincount(minlength=len(OPERATIONS)).tolist()
+    groups = torch.split(operation.argsort(stable=True), sizes)
+    for apply, group in zip(OPERATIONS.values(), groups, strict=True):
+        if len(group) and apply is not identity:
+            result[group] = apply(pixels[group], strength[group])
+    return result
+
+
+def identity(pixels: Tensor, strength: Tensor) -> Tensor:
+    """The images as they are."""
+    return pixels
+
+
+# ------------------------------------------------------------------------------------- geometry
+
+
+def warp(pixels: Tensor, matrix: Tensor) -> Tensor:
+    """Each output pixel takes the source pixel that its centre falls into, black outside.
+
+    Args:
+        pixels: uint8, (n, C, H, W).
+        matrix: from output to source coordinates (x, y, 1), float32, (n, 2, 3); the origin is
+            the image's upper left corner, the unit a pixel.
+    """
+    height, width = pixels.shape[2:]
+    y, x = torch.meshgrid(
+        torch.arange(height, device=pixels.device) + 0.5,
+        torch.arange(width, device=pixels.device) + 0.5,
+        indexing="ij",
+    )
+    centres = torch.stack([x.flatten(), y.flatten(), torch.ones_like(x).flatten()])
+    x, y = (matrix @ centres).floor().long().unbind(1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    source = (y * width + x).masked_fill(~inside, 0)
+    flat = pixels.flatten(2)
+    taken = flat.gather(2, source[:, None].expand_as(flat)) * inside[:, None]
+    return taken.view_as(pixels)
+
+
+def _affine(strength: Tensor, **entries: Tensor | float) -> Tensor:
+    """Matrices (n, 2, 3) that are the identity but for the entries named by row and column."""
+    matrix = torch.eye(2, 3, device=strength.device).repeat(len(strength), 1, 1)
+    for name, value in entries.items():
+        row, column = int(name[1]), int(name[2])
+        matrix[:, row, column] = value
+    return matrix
+
+
+def shear_x(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Rows shifted in proportion to their height, by up to 0.99 pixels a row."""
+    return warp(pixels, _affine(strength, a01=0.99 * strength))
+
+
+def shear_y(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Columns likewise."""
+    return warp(pixels, _affine(strength, a10=0.99 * strength))
+
+
+def translate_x(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Shifted by up to 32 pixels, or the width of smaller images."""
+    reach = min(32, pixels.shape[3])
+    return warp(pixels, _affine(strength, a02=-(reach * strength).trunc()))
+
+
+def translate_y(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Likewise, by the height."""
+    reach = min(32, pixels.shape[2])
+    return warp(pixels, _affine(strength, a12=-(reach * strength).trunc()))
+
+
+def rotate(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Counter-clockwise about the centre, by up to 135 degrees."""
+    angle = math.radians(135) * strength
+    cos, sin = angle.cos(), angle.sin()
+    y, x = (side / 2 for side in pixels.shape[2:])
+    return warp(
+        pixels,
+        _affine(
+            strength,
+            a00=cos,
+            a01=-sin,
+            a02=x - cos * x + sin * y,
+            a10=sin,
+            a11=cos,
+            a12=y - sin * x - cos * y,
+        ),
+    )
+
+
+# ---------------------------------------------------------------------------------------- colour
+
+
+def blend(pixels: Tensor, plain: Tensor, strength: Tensor) -> Tensor:
+    """Away from (positive strength) or towards a plain version of each image."""
+    factor = (1 + 0.99 * strength).view(-1, 1, 1, 1)
+    return (factor * pixels + (1 - factor) * plain).clamp(0, 255).to(torch.uint8)
+
+
+def grey(pixels: Tensor) -> Tensor:
+    """Luma of ITU-R BT.601, rounded down: float32, (n, 1, H, W)."""
+    if pixels.shape[1] != 3:
+        return pixels[:, :1].float()
+    weights = torch.tensor(_LUMA, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels * weights).sum(1, keepdim=True).floor()
+
+
+def brightness(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Away from or towards black."""
+    return blend(pixels, torch.zeros((), device=pixels.device), strength)
+
+
+def color(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Away from or towards grey."""
+    return blend(pixels, grey(pixels), strength)
+
+
+def contrast(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Away from or towards the image's mean grey."""
+    return blend(pixels, grey(pixels).mean((1, 2, 3), keepdim=True).floor(), strength)
+
+
+def sharpness(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Away from or towards a smoothed image; the pixels of the border have no smoothed ones."""
+    channels = pixels.shape[1]
+    kernel = torch.ones(channels, 1, 3, 3, device=pixels.device) / 13
+    kernel[:, :, 1, 1] = 5 / 13
+    smooth = pixels.float()
+    smooth[:, :, 1:-1, 1:-1] = F.conv2d(pixels.float(), kernel, groups=channels).round()
+    return blend(pixels, smooth, strength)
+
+
+def posterize(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Only the upper 8 to 2 bits of each value."""
+    dropped = (6 * strength.abs()).round().to(torch.uint8).view(-1, 1, 1, 1)
+    return (pixels >> dropped) << dropped
+
+
+def solarize(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Values from a threshold on inverted; the threshold falls from 255 to 0."""
+    threshold = 255 * (1 - strength.abs()).view(-1, 1, 1, 1)
+    return torch.where(pixels >= threshold, 255 - pixels, pixels)
+
+
+def autocontrast(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Each channel stretched to the full range."""
+    from torchvision.transforms.v2.functional import autocontrast_image
+
+    result: Tensor = autocontrast_image(pixels)
+    return result
+
+
+def equalize(pixels: Tensor, strength: Tensor) -> Tensor:
+    """Each channel with an even histogram."""
+    from torchvision.transforms.v2.functional import equalize_image
+
+    result: Tensor = equalize_image(pixels)
+    return result
+
+
+OPERATIONS: dict[str, Operation] = {
+    "Identity": identity,
+    "ShearX": shear_x,
+    "ShearY": shear_y,
+    "TranslateX": translate_x,
+    "TranslateY": translate_y,
+    "Rotate": rotate,
+    "Brightness": brightness,
+    "Color": color,
+    "Contrast": contrast,
+    "Sharpness": sharpness,
+    "Posterize": posterize,
+    "Solarize": solarize,
+    "AutoContrast": autocontrast,
+    "Equalize": equalize,
+}
