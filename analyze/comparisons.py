@@ -35,14 +35,6 @@ COLUMNS = [
 ]
 
 
-def by_setting(evaluated: Sequence[Evaluated]) -> dict[str, list[Evaluated]]:
-    """The runs of each setting, settings sorted by their text."""
-    groups: dict[str, list[Evaluated]] = {}
-    for one in sorted(evaluated, key=lambda one: as_text(one.run.setting)):
-        groups.setdefault(as_text(one.run.setting), []).append(one)
-    return groups
-
-
 def compare(
     evaluated: Sequence[Evaluated],
     reference: str,
@@ -67,7 +59,10 @@ def compare(
     """
     rng = np.random.default_rng(0) if rng is None else rng
     rows, differences = [], []
-    for runs in by_setting(evaluated).values():
+    by_setting: dict[str, list[Evaluated]] = {}
+    for one in evaluated:
+        by_setting.setdefault(as_text(one.run.setting), []).append(one)
+    for _, runs in sorted(by_setting.items()):
         setting = {name: runs[0].run.setting.get(name) for name in options}
         for pairs in _pairs(runs, reference):
             for metric in pairs[0][0].metrics:

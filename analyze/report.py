@@ -10,7 +10,7 @@ import pandas as pd
 from analyze.comparisons import compare
 from analyze.evaluation import Evaluated, evaluate_run, same_examples
 from analyze.progress import track
-from analyze.runs import LeftOut, read_runs, varying
+from analyze.runs import LeftOut, as_text, read_runs, varying
 from analyze.tables import losses_table, runs_table
 
 REFERENCE = "ce"
@@ -50,16 +50,18 @@ def build_report(paths: Sequence[Path], reference: str | None = None) -> Report:
         ValueError: A path without runs, no usable run, or a reference that no run has.
     """
     finished, left_out = read_runs(paths)
+    losses = sorted({run.loss for run in finished})
+    if reference is not None and finished and reference not in losses:
+        raise ValueError(f"no finished run has the loss {reference}: {', '.join(losses)}")
     results = [evaluate_run(run) for run in track(finished, "scoring runs")]
     left_out += [one for one in results if isinstance(one, LeftOut)]
     evaluated, others = same_examples(one for one in results if isinstance(one, Evaluated))
+    # by content, not by path: sums in another order differ in their last digit
+    evaluated.sort(key=lambda one: (as_text(one.run.setting), one.run.loss, one.run.seed))
     left_out = sorted(left_out + others, key=lambda out: out.path)
     if not evaluated:
         reasons = "; ".join(f"{out.path.name} is {out.reason}" for out in left_out[:3])
         raise ValueError(f"none of {len(left_out)} runs can be used: {reasons}")
-    losses = sorted({one.run.loss for one in evaluated})
-    if reference is not None and reference not in losses:
-        raise ValueError(f"no usable run has the loss {reference}; there are: {', '.join(losses)}")
     reference = REFERENCE if reference is None else reference
     diverged = [out for out in left_out if out.diverged and out.setting is not None]
     settings = [one.run.setting for one in evaluated]

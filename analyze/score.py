@@ -77,7 +77,8 @@ def hints(result: dict[str, Any]) -> list[str]:
 
 def print_score(result: dict[str, Any], title: str, console: Console) -> None:
     """The readable form of `score_predictions`."""
-    table = Table(title=title, title_justify="left")
+    console.print(title, soft_wrap=True, highlight=False)
+    table = Table()
     table.add_column("metric")
     table.add_column("before", justify="right")
     if result["after"]:

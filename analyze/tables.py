@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analyze.comparisons import by_setting
 from analyze.evaluation import Evaluated
 from analyze.runs import LeftOut, as_text
 from analyze.statistics import interval, over_seeds
 
 
 def runs_table(evaluated: Sequence[Evaluated], options: Sequence[str]) -> pd.DataFrame:
-    """A row a run: the options that vary, loss, seed, what it took, temperature, all metrics."""
+    """A row a run, in their order: options that vary, loss, seed, temperature, all metrics."""
     rows = [
         {name: one.run.setting.get(name) for name in options}
         | {
@@ -27,8 +26,7 @@ def runs_table(evaluated: Sequence[Evaluated], options: Sequence[str]) -> pd.Dat
             "temperature_at_bound": one.temperature_at_bound,
         }
         | one.metrics
-        for runs in by_setting(evaluated).values()
-        for one in sorted(runs, key=lambda one: (one.run.loss, one.run.seed))
+        for one in evaluated
     ]
     return pd.DataFrame(rows)
 

@@ -1,0 +1,205 @@
+"""`python -m analyze` as a user runs it: scores, hints, refusals, start-up."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from analyze_runs import logits_and_targets
+
+from analyze.__main__ import main
+from analyze.calibration import NAMES, fit_temperature, metrics
+
+ROOT = Path(__file__).parent.parent
+
+
+def arrays(scale=2.0, n=300):
+    rng = np.random.default_rng(0)
+    found = {}
+    for split in ("val", "test"):
+        found[f"{split}_logits"], found[f"{split}_targets"] = logits_and_targets(
+            rng, n, 10, scale=scale
+        )
+    return found
+
+
+def saved(path, **content):
+    np.savez(path, **content)
+    return str(path)
+
+
+def test_json_has_all_metrics_before_and_after_temperature(tmp_path, capsys):
+    content = arrays()
+    assert main(["score", saved(tmp_path / "p.npz", **content), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    temperature = fit_temperature(content["val_logits"], content["val_targets"])
+    test = content["test_logits"], content["test_targets"]
+    assert found["n"] == 300
+    assert found["classes"] == 10
+    assert found["temperature"] == temperature.value
+    assert found["temperature_at_bound"] is False
+    assert found["before"] == metrics(*test)
+    assert found["after"] == metrics(*test, temperature=temperature.value)
+    assert set(found["before"]) == set(NAMES)
+
+
+def test_without_validation_there_is_no_temperature(tmp_path, capsys):
+    content = {name: array for name, array in arrays().items() if name.startswith("test")}
+    path = saved(tmp_path / "p.npz", **content)
+    assert main(["score", path, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["temperature"] is found["temperature_at_bound"] is found["after"] is None
+    assert main(["score", path]) == 0
+    assert "no val_logits: no temperature" in capsys.readouterr().out
+
+
+def test_the_table_shows_both_stages_and_says_over_or_under(tmp_path, capsys):
+    assert main(["score", saved(tmp_path / "p.npz", **arrays(scale=12.0))]) == 0
+    text = capsys.readouterr().out
+    assert "after, T = " in text
+    assert "null ECE" in text
+    assert "300 examples, 10 classes" in text
+    assert "before temperature, the model is over-confident by" in text
+    assert main(["score", saved(tmp_path / "p.npz", **arrays(scale=0.3))]) == 0
+    assert "the model is under-confident by" in capsys.readouterr().out
+
+
+def test_an_ece_below_the_noise_floor_is_pointed_out(tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(400, 5))
+    cumulative = np.exp(logits).cumsum(axis=1)
+    for _ in range(100):
+        targets = (rng.random((400, 1)) * cumulative[:, -1:] < cumulative).argmax(axis=1)
+        values = metrics(logits, targets, names=("ece", "null_ece"))
+        if values["ece"] < values["null_ece"]:
+            break
+    main(["score", saved(tmp_path / "p.npz", test_logits=logits, test_targets=targets)])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "is below the noise floor of 400 examples" in text
+    assert "indistinguishable from calibrated" in text
+
+
+def test_a_temperature_at_its_bound_is_pointed_out(tmp_path, capsys):
+    content = arrays() | {"val_logits": 9.0 * np.eye(10), "val_targets": np.arange(10)}
+    main(["score", saved(tmp_path / "p.npz", **content)])
+    assert "the temperature stopped at its bound, 0.01" in capsys.readouterr().out
+
+
+def test_logits_of_any_real_dtype_are_scored(tmp_path, capsys):
+    for dtype in (np.float16, np.float32, np.float64, np.int16, ">f4"):
+        content = {k: v.astype(dtype) if "logits" in k else v for k, v in arrays().items()}
+        assert main(["score", saved(tmp_path / "p.npz", **content), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["before"]["accuracy"] > 0.5
+
+
+def truncated(path):
+    content = Path(saved(path, **arrays())).read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def too_large(path):
+    """An npy header that claims more than any memory holds."""
+    saved(path, test_logits=np.zeros((10, 10)), test_targets=np.zeros(10, dtype=int))
+    path.write_bytes(path.read_bytes().replace(b"(10, 10), ", b"(9**9,99),"))
+
+
+BAD = {
+    "missing": (lambda p: None, "No such file"),
+    "a folder": (lambda p: p.mkdir(), "Is a directory"),
+    "text": (lambda p: p.write_text("hello"), "is no npz file"),
+    "empty": (lambda p: p.write_bytes(b""), "is no npz file"),
+    "truncated": (truncated, "is no npz file, or a truncated one"),
+    "a damaged header": (too_large, "is a damaged npz file"),
+    "a pickle": (
+        lambda p: saved(p, test_logits=np.array([{}], dtype=object)),
+        "holds pickled objects, which are not loaded",
+    ),
+    "other names": (lambda p: saved(p, logits=np.zeros((2, 2))), "has no test_logits; it holds"),
+    "nothing": (lambda p: saved(p), "it holds: nothing"),
+    "NaN": (
+        lambda p: saved(p, **(arrays() | {"test_logits": np.full((300, 10), np.nan)})),
+        "test_logits must be finite, row 0 has NaN",
+    ),
+    "probability vectors as targets": (
+        lambda p: saved(p, **(arrays() | {"test_targets": np.zeros((300, 10))})),
+        "test_targets must have one label for each",
+    ),
+    "labels out of range": (
+        lambda p: saved(p, **(arrays() | {"val_targets": np.full(300, -1)})),
+        "val_targets must be in 0 ... 9, got -1",
+    ),
+    "validation without targets": (
+        lambda p: saved(p, **{k: v for k, v in arrays().items() if k != "val_targets"}),
+        "has val_logits but no val_targets",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_is_refused_in_one_line(tmp_path, capsys, case):
+    make, message = BAD[case]
+    path = tmp_path / "p.npz"
+    make(path)
+    assert main(["score", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"analyze: {path}: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "analyze", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_names_the_commands_and_imports_nothing_heavy():
+    text = run("--help")
+    assert text.returncode == 0
+    assert all(name in text.stdout for name in ("score", "report", "conformance"))
+    code = "import sys, analyze.__main__ as m; print({'numpy', 'scipy'} & set(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == "set()"
+    start = time.perf_counter()
+    run("--help")
+    assert time.perf_counter() - start < 5  # 1 s is asked of a quiet machine
+
+
+def test_a_wrong_option_is_refused_with_status_2():
+    assert run("score").returncode == 2
+    assert run("scor", "x").returncode == 2
+
+
+def test_the_module_as_a_command_refuses_without_a_traceback(tmp_path):
+    refused = run("score", str(tmp_path / "none.npz"))
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "Traceback" not in refused.stderr
+
+
+def test_conformance_finds_all_our_answers_right_and_torchmetrics_off_three_times(capsys):
+    pytest.importorskip("torchmetrics")
+    assert main(["conformance"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("the definition") == 7
+    assert "WRONG" not in text
+    tables = [t for t in text.split("the definition") if "torchmetrics  " in t]
+    theirs = [t.split("torchmetrics")[1].split()[1] for t in tables]
+    assert theirs == ["0.300", "0.230", "0.300"]
+
+
+def test_conformance_says_which_of_our_answers_is_wrong(monkeypatch, capsys):
+    monkeypatch.setattr("analyze.conformance.ece", lambda confidence, correct, bins=15: 0.3)
+    assert main(["conformance"]) == 3
+    assert capsys.readouterr().out.count("0.300  WRONG") == 2

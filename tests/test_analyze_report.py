@@ -1,0 +1,267 @@
+"""The report: its tables against the definitions, its files, its words."""
+
+import io
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from analyze_runs import predictions, write_run, write_study
+from rich.console import Console
+from scipy import stats
+
+from analyze.__main__ import main
+from analyze.calibration import NAMES, evaluate, metrics
+from analyze.comparisons import COLUMNS, PRIMARY
+from analyze.report import build_report, write_report
+from analyze.terminal import print_report
+
+LOSSES = {"ce": {"scale": 2.0}, "focal:gamma=3": {"signal": 3.3}, "hinge": {"scale": 0.3}}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    write_study(root, LOSSES, range(5))
+    return root
+
+
+@pytest.fixture(scope="module")
+def report(study):
+    return build_report([study])
+
+
+def printed(report, width=140):
+    buffer = io.StringIO()
+    print_report(report, Console(file=buffer, width=width))
+    return buffer.getvalue()
+
+
+def test_runs_have_the_metrics_of_their_predictions(report):
+    assert len(report.runs) == 15
+    row = report.runs[(report.runs.loss == "hinge") & (report.runs.seed == 2)].iloc[0]
+    arrays = predictions(2, **LOSSES["hinge"])
+    expected = evaluate(
+        *(arrays[f"{s}_{k}"] for s in ("val", "test") for k in ("logits", "targets"))
+    )
+    assert row.temperature == expected["temperature"]
+    for name in NAMES:
+        assert row[name] == expected[f"test/{name}"]
+    for name in ("nll", "ece", "brier", "aurc"):
+        assert row[f"{name}_ts"] == expected[f"test/{name}_ts"]
+    assert row.nll_calibration == pytest.approx(row.nll - row.nll_ts)
+    assert row.scale_arbitrary
+    assert row.seconds == 12.5
+
+
+def test_losses_have_mean_sd_and_t_interval_over_seeds(report):
+    values = report.runs[report.runs.loss == "ce"]["nll"]
+    row = report.losses[report.losses.loss == "ce"].iloc[0]
+    assert (row.seeds, row.diverged) == (5, 0)
+    assert row.nll_mean == pytest.approx(values.mean())
+    assert row.nll_sd == pytest.approx(values.std(ddof=1))
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (row.nll_low, row.nll_high) == pytest.approx(tuple(interval))
+
+
+def test_comparisons_are_paired_by_seed_and_complete(report):
+    table = report.comparisons
+    assert list(table.columns) == COLUMNS
+    assert set(table.loss) == {"focal:gamma=3", "hinge"}
+    assert set(table.reference) == {"ce"}
+    wide = report.runs.pivot(index="seed", columns="loss")
+    for row in table.itertuples():
+        paired = wide[row.metric][row.loss] - wide[row.metric]["ce"]
+        assert row.difference == pytest.approx(paired.mean(), abs=1e-12)
+        assert row.low <= row.difference <= row.high
+        if row.interval == "seeds" and paired.std() > 0:
+            assert row.p == pytest.approx(stats.ttest_1samp(paired, 0).pvalue, rel=1e-6)
+    crossed = set(table[table.interval == "crossed"].metric)
+    assert {"accuracy", "nll", "ece", "nll_ts", "brier_ts"} <= crossed
+    assert not {"aurc", "mce", "smece"} & crossed
+
+
+def test_only_primary_metrics_have_verdicts_and_holm_counts_them_alone(report):
+    table = report.comparisons
+    primary = table[table.primary]
+    assert sorted(primary.metric.unique()) == sorted(PRIMARY)
+    assert len(primary) == 8
+    smallest = primary.loc[primary.p.idxmin()]
+    assert smallest.p_holm == pytest.approx(8 * smallest.p)
+    assert set(table[~table.primary].verdict) == {"exploratory"}
+    assert table[~table.primary].p_holm.isna().all()
+    for row in primary.itertuples():
+        called = row.p_holm < 0.05 and (row.low > 0 or row.high < 0)
+        assert (row.verdict in ("better", "worse")) == called
+        if called:
+            higher_is_better = row.metric == "accuracy"
+            assert (row.verdict == "better") == ((row.difference > 0) == higher_is_better)
+
+
+def test_scores_without_a_scale_are_marked_before_temperature_only(report):
+    table = report.comparisons[report.comparisons.loss == "hinge"].set_index("metric")
+    marked = set(table.index[table.scale_arbitrary.astype(bool)])
+    assert {"nll", "ece", "brier", "smece", "signed_gap"} <= marked
+    assert not {"accuracy", "aurc", "nll_ts", "ece_ts"} & marked
+    assert not report.comparisons[report.comparisons.loss != "hinge"].scale_arbitrary.any()
+    assert "†" in printed(report)
+
+
+def test_a_loss_equal_to_the_reference_is_not_distinguishable(tmp_path):
+    write_study(tmp_path, {"ce": {}, "nll": {}}, range(4))
+    table = build_report([tmp_path]).comparisons
+    assert set(table[table.primary].verdict) == {"not distinguishable"}
+    assert (table.difference == 0).all()
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_below_three_seeds_there_is_no_verdict(tmp_path, seeds):
+    write_study(tmp_path, {"ce": {}, "focal": {"signal": 9.0}}, range(seeds))
+    report = build_report([tmp_path])
+    primary = report.comparisons[report.comparisons.primary]
+    assert set(primary.verdict) == {""}
+    assert primary.p.isna().all()
+    assert primary.difference.abs().min() > 0
+    assert "below 3 seeds" in printed(report)
+
+
+def test_seeds_are_paired_by_number_not_by_position(tmp_path):
+    for loss, seeds in (("ce", [0, 1, 2, 3]), ("focal", [1, 2, 3, 9])):
+        write_study(tmp_path, {loss: {"n": 100}}, seeds)
+    report = build_report([tmp_path])
+    row = report.comparisons[report.comparisons.metric == "nll"].iloc[0]
+    # the same seed has the same predictions here: only 1, 2 and 3 are in common
+    assert (row.seeds, row.difference, row.low, row.high) == (3, 0, 0, 0)
+
+
+def test_runs_are_compared_within_their_setting(tmp_path):
+    arguments = {"ce": {"n": 100}, "focal": {"n": 100, "signal": 3.5}}
+    write_study(tmp_path, arguments, range(3), lr=0.1)
+    write_study(tmp_path, {"ce": {"n": 100, "scale": 3.0}, "focal": {"n": 100}}, range(4), lr=0.02)
+    write_study(tmp_path, {"focal": {"n": 100}}, range(3), lr=0.5)
+    report = build_report([tmp_path])
+    assert report.options == ["lr"]
+    alone = tmp_path / "alone"
+    write_study(alone, arguments, range(3), lr=0.1)
+    expected = build_report([alone]).comparisons
+    block = report.comparisons[report.comparisons.lr == 0.1]
+    for column in ("difference", "low", "high", "p"):
+        assert block[column].tolist() == pytest.approx(expected[column].tolist(), nan_ok=True)
+    assert block[block.primary].p_holm.min() >= expected[expected.primary].p_holm.min()
+    assert set(report.comparisons.lr) == {0.02, 0.1}
+    assert sorted(report.losses.lr) == [0.02, 0.02, 0.1, 0.1, 0.5]
+    text = printed(report)
+    assert "lr 0.5" in text
+    assert "No comparisons: ce has no run here." in text
+
+
+def test_another_reference_turns_the_signs(study, report):
+    turned = build_report([study], reference="hinge").comparisons
+    ours = report.comparisons[report.comparisons.loss == "hinge"].set_index("metric")
+    theirs = turned[turned.loss == "ce"].set_index("metric")
+    assert theirs.difference.tolist() == pytest.approx((-ours.difference).tolist())
+    assert theirs.p.tolist() == pytest.approx(ours.p.tolist())
+
+
+def test_without_a_run_of_the_default_reference_there_are_tables_but_no_comparisons(tmp_path):
+    write_study(tmp_path, {"focal": {"n": 60}, "brier": {"n": 60}}, range(2))
+    report = build_report([tmp_path])
+    assert len(report.losses) == 2
+    assert len(report.comparisons) == 0
+    assert "No comparisons" in printed(report)
+
+
+def test_diverged_runs_are_counted_and_listed(tmp_path):
+    write_study(tmp_path, {"ce": {"n": 60}, "hinge": {"n": 60}}, range(3))
+    for seed in (5, 6):
+        write_run(tmp_path, status="diverged", loss="hinge", seed=seed)
+    write_run(tmp_path, status="diverged", loss="dice", seed=0, input_kind="scores")
+    report = build_report([tmp_path])
+    rows = report.losses.set_index("loss")
+    assert rows.diverged.to_dict() == {"ce": 0, "dice": 1, "hinge": 2}
+    assert rows.seeds.to_dict() == {"ce": 3, "dice": 0, "hinge": 3}
+    assert pd.isna(rows.nll_mean["dice"])
+    text = printed(report)
+    assert "Left out (3):" in text
+    assert text.count("diverged at step 17") == 3
+
+
+def test_bold_is_for_distinguishable_winners_alone(tmp_path):
+    write_study(tmp_path, {"ce": {"scale": 4.0}, "focal": {"signal": 3.5}}, range(5))
+    report = build_report([tmp_path])
+    buffer = io.StringIO()
+    print_report(report, Console(file=buffer, width=140, force_terminal=True, no_color=True))
+    rows = [line for line in buffer.getvalue().splitlines() if "±" in line and "│" in line]
+    bold = {line.split("│")[1].strip(): line.count("\x1b[1m") for line in rows}
+    better = report.comparisons[report.comparisons.verdict == "better"]
+    shown = {"accuracy", "nll", "ece", "nll_ts"}
+    assert bold["ce"] == 0
+    assert bold["focal"] == len(shown & set(better.metric)) > 0
+
+
+def test_an_ece_below_its_noise_floor_is_marked(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def calibrated(n):
+        logits = rng.normal(size=(n, 5))
+        cumulative = np.exp(logits).cumsum(axis=1)
+        return logits, (rng.random((n, 1)) * cumulative[:, -1:] < cumulative).argmax(axis=1)
+
+    while True:
+        (val, val_y), (test, test_y) = calibrated(2000), calibrated(500)
+        values = metrics(test, test_y, names=("ece", "null_ece"))
+        if values["ece"] < 0.9 * values["null_ece"]:
+            break
+    arrays = {"val_logits": val, "val_targets": val_y, "val_index": np.arange(2000)}
+    arrays |= {"test_logits": test, "test_targets": test_y, "test_index": np.arange(500)}
+    write_run(tmp_path, arrays)
+    text = printed(build_report([tmp_path]))
+    assert "≈" in text
+    assert "indistinguishable from calibrated" in text
+
+
+def test_the_same_runs_give_the_same_bytes_wherever_they_are(study, report, tmp_path):
+    write_report(report, tmp_path / "first")
+    moved = tmp_path / "moved"
+    for folder in sorted(study.iterdir(), reverse=True):
+        shutil.copytree(folder, moved / folder.name[-1] / folder.name)
+    write_report(build_report([moved]), tmp_path / "second")
+    for name in ("runs.csv", "losses.csv", "comparisons.csv"):
+        first = (tmp_path / "first" / name).read_bytes()
+        assert first == (tmp_path / "second" / name).read_bytes()
+        assert len(first.splitlines()) > 1
+
+
+def test_the_command_writes_what_it_prints(study, tmp_path, capsys):
+    assert main(["report", str(study), "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "difference to ce" in text
+    assert "8 primary comparisons" in text
+    comparisons = pd.read_csv(tmp_path / "out" / "comparisons.csv", keep_default_na=False)
+    called = comparisons[comparisons.verdict.isin(["better", "worse"])]
+    assert text.count("better ") + text.count("worse ") >= len(called) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "nowhere", "--out", "out"], "nowhere: no such folder"),
+        (
+            ["report", "STUDY", "--out", "out", "--reference", "brier"],
+            "no finished run has the loss brier: ce, focal",
+        ),
+        (["report", "STUDY", "--out", "FILE"], "cannot be written"),
+        (["report", "SPOILT", "--out", "out"], "none of 1 runs can be used"),
+    ],
+)
+def test_what_cannot_be_reported_is_refused_in_one_line(
+    study, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("")
+    write_run(tmp_path / "SPOILT", status=None)
+    named = [str(study) if argument == "STUDY" else argument for argument in arguments]
+    assert main(named) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
