@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -24,7 +25,7 @@ from experiments.config import Refused
 from experiments.progress import Progress
 
 PARTS = ("train", "test")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+SUFFIXES = frozenset({"jpg", "jpeg", "png", "bmp", "webp", "ppm", "pgm", "tif", "tiff"})
 _CHUNK = 500
 
 
@@ -37,9 +38,8 @@ class Decoded:
     classes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _File:
-    path: str
+class _File(NamedTuple):
+    name: str  # below the root
     label: int
     size: int
     mtime: int
@@ -56,7 +56,7 @@ def read(root: Path, image_size: int) -> Decoded:
         Refused: where folders or images are missing, classes differ, or a file is no image.
     """
     classes = _classes(root)
-    files = {part: list(_files(root / part, classes)) for part in PARTS}
+    files = {part: list(_files(root, part, classes)) for part in PARTS}
     for part in PARTS:
         if not files[part]:
             raise Refused(
@@ -65,7 +65,7 @@ def read(root: Path, image_size: int) -> Decoded:
     cache = _cache_path(root, files, image_size)
     pixels = _cached(cache)
     if pixels is None:
-        pixels = _decode_all(files, image_size)
+        pixels = _decode_all(root, files, image_size)
         _store(cache, pixels)
     targets = {part: np.array([f.label for f in files[part]], dtype=np.int64) for part in PARTS}
     return Decoded(pixels, targets, classes)
@@ -96,21 +96,23 @@ def _classes(root: Path) -> tuple[str, ...]:
     return tuple(names["train"])
 
 
-def _files(folder: Path, classes: tuple[str, ...]) -> Iterator[_File]:
+def _files(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[_File]:
     for label, name in enumerate(classes):
-        for entry in sorted(os.scandir(folder / name), key=lambda e: e.name):
-            if Path(entry.name).suffix.lower() in SUFFIXES:
+        for entry in sorted(os.scandir(root / part / name), key=lambda e: e.name):
+            if entry.name.rpartition(".")[2].lower() in SUFFIXES:
                 stat = entry.stat()
-                yield _File(entry.path, label, stat.st_size, stat.st_mtime_ns)
+                path = f"{part}/{name}/{entry.name}"
+                yield _File(path, label, stat.st_size, stat.st_mtime_ns)
 
 
 def _cache_path(root: Path, files: dict[str, list[_File]], image_size: int) -> Path:
     """A file beside the images, or in the user's cache folder where that is read-only."""
-    key = hashlib.sha256(f"1 {image_size}".encode())
-    for part in PARTS:
-        for file in files[part]:
-            name = os.path.relpath(file.path, root)
-            key.update(f"{name}\0{file.label} {file.size} {file.mtime}\n".encode())
+    lines = [
+        f"{file.name}\0{file.label} {file.size} {file.mtime}\n"
+        for part in PARTS
+        for file in files[part]
+    ]
+    key = hashlib.sha256(f"1 {image_size}{''.join(lines)}".encode(errors="surrogateescape"))
     # The mode too: root may write anywhere, but should respect a folder that says read-only.
     if os.access(root, os.W_OK) and root.stat().st_mode & 0o222:
         folder = root
@@ -139,7 +141,9 @@ def _store(path: Path, pixels: dict[str, NDArray[np.uint8]]) -> None:
         print(f"could not cache the decoded images in {path.parent} ({error}); going on without")
 
 
-def _decode_all(files: dict[str, list[_File]], image_size: int) -> dict[str, NDArray[np.uint8]]:
+def _decode_all(
+    root: Path, files: dict[str, list[_File]], image_size: int
+) -> dict[str, NDArray[np.uint8]]:
     """Decode all files, in as many threads as there are cores: Pillow decodes without the GIL."""
     total = sum(len(part) for part in files.values())
     workers = len(os.sched_getaffinity(0))
@@ -151,7 +155,7 @@ def _decode_all(files: dict[str, list[_File]], image_size: int) -> dict[str, NDA
     ):
         for part in PARTS:
             chunks = []
-            paths = [file.path for file in files[part]]
+            paths = [f"{root}/{file.name}" for file in files[part]]
             batches = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
             for chunk in pool.map(decode, batches):
                 if isinstance(chunk, str):
@@ -169,8 +173,10 @@ def _decode_chunk(paths: list[str], image_size: int) -> NDArray[np.uint8] | str:
     for i, path in enumerate(paths):
         try:
             with Image.open(path) as file:
+                if file.mode.startswith(("I", "F")):  # convert would clip them to 255
+                    raise ValueError(f"mode {file.mode}, and 8 bits a channel are needed")
                 image = file.convert("RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             return f"cannot decode {path} ({error}): repair or remove it"
         if image.size != (image_size, image_size):
             image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
