@@ -71,7 +71,7 @@ class Objective:
         self.criterion, self.accelerator = criterion, accelerator
         self.temperature = temperature
         self.per_batch = criterion.per_batch
-        self._divisor = torch.zeros((), device=accelerator.device)
+        self._divisor: Tensor | float = 0.0
         # Sums over the epoch: loss times weight, weight, correct predictions, labelled examples.
         self.sums = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
 
@@ -88,7 +88,7 @@ class Objective:
             # No example counts: the loss is 0, not 0/0.
             self._divisor = torch.where(total > 0, total, torch.ones_like(total))
         else:
-            self._divisor = torch.tensor(float(examples), device=self.accelerator.device)
+            self._divisor = float(examples)
 
     def share(self, output: Tensor, targets: Tensor) -> Tensor:
         """This share's part of the batch's loss; the parts of all shares add up to it.
@@ -128,7 +128,7 @@ class Objective:
         labels = targets.argmax(1) if targets.is_floating_point() else targets
         correct = (output.argmax(1) == labels).sum()
         labelled = (labels >= 0).sum()
-        weight = torch.as_tensor(weight, device=loss.device)
+        weight = torch.as_tensor(weight, dtype=torch.float64, device=loss.device)
         self.sums += torch.stack([s.double() for s in (loss, weight, correct, labelled)])
 
     def epoch_means(self) -> dict[str, float]:

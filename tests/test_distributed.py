@@ -1,13 +1,15 @@
 """Two and three real processes compute what one does."""
 
 import json
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, environment, metrics, result_hash
+from conftest import ROOT, TINY, command, environment, flags, metrics, result_hash
 
 LIMITS = {"torch.float32": 1e-5, "torch.float64": 1e-12}
 
@@ -53,15 +55,13 @@ def test_two_processes_resume_from_every_step(tmp_path):
     assert len(set(hashes)) == 1
 
 
-def test_two_processes_are_two_and_evaluate_every_image_once(cli, tmp_path):
-    common = ["--dataset=digits", "--model=resnet8", "--epochs=4", "--wandb=disabled"]
-    folders = []
-    for processes in (1, 2):
-        output = tmp_path / str(processes)
-        done = cli(*common, f"--output={output}", processes=processes)
-        assert done.returncode == 0, done.stderr
-        assert f"{processes} process" in done.stdout
-        folders.append(next((output / "single").iterdir()))
+def test_two_processes_are_two_and_evaluate_every_image_once(train_here, cli, tmp_path):
+    alone, status = train_here(epochs=4)
+    assert status == 0
+    done = cli(*flags(TINY | {"epochs": 4, "output": tmp_path / "two"}), processes=2)
+    assert done.returncode == 0, done.stderr
+    assert "2 processes on cpu" in done.stdout
+    folders = [alone, next((tmp_path / "two" / "single").iterdir())]
     config = json.loads((folders[1] / "config.json").read_text())
     assert config["processes"] == 2
     for folder in folders:
@@ -73,3 +73,43 @@ def test_two_processes_are_two_and_evaluate_every_image_once(cli, tmp_path):
     one, two = (metrics(folder) for folder in folders)
     assert one[0]["train/loss"] == pytest.approx(two[0]["train/loss"], abs=0.05)
     assert one[-1]["val/accuracy"] == pytest.approx(two[-1]["val/accuracy"], abs=0.1)
+
+
+def test_two_machines_without_a_common_disk_equal_two_processes(tmp_path):
+    """Two launches that meet on loopback, each with an output folder of its own."""
+    options = {"epochs": 1, "batch_size": 250}
+    together = tmp_path / "together"
+    done = subprocess.run(
+        command(options | {"output": together}, processes=2),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    machines = [
+        subprocess.Popen(
+            [
+                *[Path(sys.executable).parent / "accelerate", "launch", "--multi_gpu"],
+                *["--num_machines", "2", "--num_processes", "2", "--machine_rank", str(rank)],
+                *["--main_process_ip", "127.0.0.1", "--main_process_port", str(port)],
+                *["--mixed_precision", "no", "--dynamo_backend", "no"],
+                *["train.py", *flags(TINY | options | {"output": tmp_path / f"machine-{rank}"})],
+            ],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [machine.communicate(timeout=240)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
+    assert "2 processes on cpu" in outputs[0]
+    assert not (tmp_path / "machine-1").exists()
+    apart, same = (next((d / "single").iterdir()) for d in (tmp_path / "machine-0", together))
+    assert result_hash(apart) == result_hash(same)

@@ -5,6 +5,7 @@ import os
 import signal
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import metrics, result_hash
@@ -195,3 +196,18 @@ def test_other_losses_train_too(train_here, loss):
     assert status == 0
     lines = metrics(folder)
     assert lines[-1]["train/loss"] < lines[0]["train/loss"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_over_fifty_epochs(train_here, monkeypatch):
+    resident = []
+    log = Trainer._log_epoch
+
+    def watch(self, *args):
+        log(self, *args)
+        resident.append(psutil.Process().memory_info().rss)
+
+    monkeypatch.setattr(Trainer, "_log_epoch", watch)
+    train_here(epochs=50)
+    assert len(resident) == 50
+    assert resident[-1] < 1.02 * resident[9]
