@@ -64,7 +64,7 @@ def _score(options: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
-        print_score(result, str(options.file), Console())
+        print_score(predictions, result, str(options.file), Console())
     return 0
 
 
@@ -84,7 +84,7 @@ def _report(options: argparse.Namespace) -> int:
         return _refuse(f"{options.out} cannot be written: {error.strerror}")
     console = Console()
     if not console.is_terminal:
-        console.width = 140
+        console.width = 150
     print_report(report, console)
     console.print(f"\nwritten to {options.out}: runs.csv, losses.csv, comparisons.csv")
     return 0
@@ -104,4 +104,7 @@ def _refuse(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -62,7 +62,7 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
     A folder that is reached twice counts once; nothing is looked for inside a run folder.
 
     Raises:
-        ValueError: A path that does not exist, or below which there is no run.
+        ValueError: A path that does not exist or cannot be read, or below which there is no run.
     """
     found: dict[Path, Path] = {}
     for path in paths:
@@ -79,7 +79,11 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
 def _below(folder: Path) -> list[Path]:
     if (folder / "config.json").is_file() or (folder / "summary.json").is_file():
         return [folder]
-    inner = (child for child in sorted(folder.iterdir()) if child.is_dir())
+    try:
+        # links are not followed: they may lead back here
+        inner = [c for c in sorted(folder.iterdir()) if c.is_dir() and not c.is_symlink()]
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be read: {error.strerror}") from error
     return [run for child in inner for run in _below(child)]
 
 

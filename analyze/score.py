@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analyze.archive import Predictions
 from analyze.calibration import fit_temperature, metrics
@@ -49,9 +51,12 @@ def score_predictions(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def hints(result: dict[str, Any]) -> list[str]:
+def hints(predictions: Predictions, result: dict[str, Any]) -> list[str]:
     """What a reader of `score_predictions` should know before quoting it, a sentence each."""
     found = []
+    logits = predictions.test.logits
+    if logits.min() >= 0 and np.allclose(logits.sum(axis=1, dtype=np.float64), 1, atol=1e-3):
+        found.append("test_logits sum to 1 as probabilities do: pass logits, or log-probabilities")
     stages = [("before temperature", result["before"]), ("after temperature", result["after"])]
     for stage, values in stages:
         if not values:
@@ -75,9 +80,11 @@ def hints(result: dict[str, Any]) -> list[str]:
     return found
 
 
-def print_score(result: dict[str, Any], title: str, console: Console) -> None:
-    """The readable form of `score_predictions`."""
-    console.print(title, soft_wrap=True, highlight=False)
+def print_score(
+    predictions: Predictions, result: dict[str, Any], title: str, console: Console
+) -> None:
+    """The readable form of what `score_predictions` found, with `hints`."""
+    console.print(Text(title), soft_wrap=True)
     table = Table()
     table.add_column("metric")
     table.add_column("before", justify="right")
@@ -88,7 +95,7 @@ def print_score(result: dict[str, Any], title: str, console: Console) -> None:
         table.add_row(TITLES[name], *(_number(name, values[name]) for values in stages))
     console.print(table)
     console.print(f"{result['n']:,} examples, {result['classes']:,} classes")
-    for hint in hints(result):
+    for hint in hints(predictions, result):
         console.print(f"- {hint}")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analyze.comparisons import PRIMARY
 from analyze.report import Report
@@ -30,44 +31,48 @@ def print_report(report: Report, console: Console) -> None:
     """Prints, setting by setting, the losses and their differences to the reference."""
     shown = ("model", "dataset", "epochs")
     about = [f"{name} {as_text(report.fixed[name])}" for name in shown if name in report.fixed]
-    console.print(f"{len(report.evaluated)} runs" + "".join(f", {part}" for part in about))
+    console.print(Text(", ".join([f"{len(report.evaluated)} runs", *about])))
     for setting, losses in _groups(report.losses, report.options):
         console.print()
         if setting:
-            console.print(", ".join(f"{k} {as_text(v)}" for k, v in setting.items()), style="bold")
+            title = ", ".join(f"{name} {as_text(value)}" for name, value in setting.items())
+            console.print(Text(title, style="bold"))
         compared = _within(report.comparisons, setting)
         console.print(_losses(losses, compared))
         if len(compared):
             console.print(_differences(compared))
         else:
-            console.print(f"No comparisons: {report.reference} has no run here.")
+            console.print(Text(f"No comparisons: {report.reference} has no run here."))
     _print_legend(report, console)
     if report.left_out:
         console.print(f"\nLeft out ({len(report.left_out)}):")
         for out in report.left_out:
-            console.print(f"  {out.path}: {out.reason}", highlight=False, soft_wrap=True)
+            console.print(Text(f"  {out.path}: {out.reason}"), soft_wrap=True)
 
 
 def _losses(losses: pd.DataFrame, compared: pd.DataFrame) -> Table:
+    """Best first by NLL at T: what a proper score says where scales do not count."""
     better = {
         (row.loss, row.metric)
         for row in compared.itertuples()
         if row.verdict == "better" and not row.scale_arbitrary
     }
+    lost = ["diverged"] if losses["diverged"].any() else []
     table = Table()
-    table.add_column("loss")
-    for title in ("seeds", "diverged", *SHOWN.values()):
+    table.add_column("loss", overflow="fold")
+    for title in ("seeds", *lost, *SHOWN.values()):
         table.add_column(title, justify="right", no_wrap=True)
-    for row in losses.to_dict("records"):
+    for row in losses.sort_values("nll_ts_mean", kind="stable").to_dict("records"):
+        counts = [str(row[name]) for name in ("seeds", *lost)]
         cells = [_mean(row, name, (row["loss"], name) in better) for name in SHOWN]
-        table.add_row(row["loss"], str(row["seeds"]), str(row["diverged"] or ""), *cells)
+        table.add_row(Text(row["loss"]), *counts, *cells)
     return table
 
 
-def _mean(row: dict[str, Any], name: str, bold: bool) -> str:
+def _mean(row: dict[str, Any], name: str, bold: bool) -> Text:
     """Mean ± half the t-interval over seeds, with its marks."""
     if not row["seeds"]:
-        return ""
+        return Text()
     scale, digits = (100.0, 2) if name in PERCENT else (1.0, 2 if name == "temperature" else 3)
     text = f"{scale * row[f'{name}_mean']:.{digits}f}"
     half = (row[f"{name}_high"] - row[f"{name}_low"]) / 2
@@ -77,12 +82,13 @@ def _mean(row: dict[str, Any], name: str, bold: bool) -> str:
         text += f" {CALIBRATED_MARK}"
     if row["scale_arbitrary"] and name in SCALE_BOUND:
         text += f" {SCALE_MARK}"
-    return f"[bold]{text}[/bold]" if bold else text
+    return Text(text, style="bold" if bold else "")
 
 
 def _differences(compared: pd.DataFrame) -> Table:
-    table = Table(title=f"difference to {compared['reference'].iloc[0]}", title_justify="left")
-    table.add_column("loss")
+    heading = Text(f"difference to {compared['reference'].iloc[0]}")
+    table = Table(title=heading, title_justify="left")
+    table.add_column("loss", overflow="fold")
     for title in ("metric", "seeds", "difference", "95% interval", "p (Holm)"):
         table.add_column(title, justify="left" if title == "metric" else "right")
     table.add_column("verdict")
@@ -90,7 +96,7 @@ def _differences(compared: pd.DataFrame) -> Table:
     primary = compared[compared["metric"].isin(PRIMARY)]
     for loss, rows in primary.groupby("loss", sort=False):
         for row in rows.to_dict("records"):
-            table.add_row(loss if row["metric"] == PRIMARY[0] else "", *_difference(row))
+            table.add_row(Text(loss if row["metric"] == PRIMARY[0] else ""), *_difference(row))
         table.add_section()
     return table
 
@@ -118,8 +124,8 @@ def _difference(row: dict[str, Any]) -> list[str]:
 def _print_legend(report: Report, console: Console) -> None:
     tests = int(report.comparisons["p_holm"].notna().sum())
     lines = [
-        "± is half the 95% t-interval over seeds; whether two losses differ is in the paired "
-        "differences, not in the overlap of these.",
+        "Best NLL at T first. ± is half the 95% t-interval over seeds; whether two losses differ "
+        "is in the paired differences, not in the overlap of these.",
         f"Verdicts are corrected (Holm) over the {tests} primary comparisons of this report; "
         "bold is better than the reference. Seeds needed: for a verdict on a difference of the "
         "size observed, 80% of the time.",

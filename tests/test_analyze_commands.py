@@ -88,6 +88,15 @@ def test_a_temperature_at_its_bound_is_pointed_out(tmp_path, capsys):
     assert "the temperature stopped at its bound, 0.01" in capsys.readouterr().out
 
 
+def test_probabilities_in_the_place_of_logits_are_pointed_out(tmp_path, capsys):
+    content = arrays()
+    for split in ("val", "test"):
+        p = np.exp(content[f"{split}_logits"])
+        content[f"{split}_logits"] = p / p.sum(axis=1, keepdims=True)
+    main(["score", saved(tmp_path / "p.npz", **content)])
+    assert "test_logits sum to 1 as probabilities do" in capsys.readouterr().out
+
+
 def test_logits_of_any_real_dtype_are_scored(tmp_path, capsys):
     for dtype in (np.float16, np.float32, np.float64, np.int16, ">f4"):
         content = {k: v.astype(dtype) if "logits" in k else v for k, v in arrays().items()}

@@ -199,6 +199,23 @@ def test_bold_is_for_distinguishable_winners_alone(tmp_path):
     assert bold["focal"] == len(shown & set(better.metric)) > 0
 
 
+def test_a_loss_or_a_path_with_brackets_is_printed_as_it_is(tmp_path):
+    write_study(tmp_path, {"ce": {"n": 60}, "my:Loss[bold]": {"n": 60}}, range(2))
+    write_run(tmp_path / "[red]", status="diverged", loss="ce", seed=9)
+    text = printed(build_report([tmp_path]), width=200)
+    assert "my:Loss[bold]" in text
+    assert "/[red]/resnet20-ce-s9" in text
+
+
+def test_losses_are_listed_best_nll_at_t_first(report):
+    rows = [
+        line.split("│")[1].strip()
+        for line in printed(report).splitlines()
+        if "±" in line and "│" in line
+    ]
+    assert rows == report.losses.sort_values("nll_ts_mean").loss.tolist()
+
+
 def test_an_ece_below_its_noise_floor_is_marked(tmp_path):
     rng = np.random.default_rng(0)
 

@@ -20,6 +20,12 @@ def test_run_folders_are_found_at_any_depth_once_and_sorted(tmp_path):
     assert find_run_folders([first]) == [first]
 
 
+def test_links_are_not_followed(tmp_path):
+    folder = write_run(tmp_path / "a", predictions(0, n=50))
+    (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert find_run_folders([tmp_path]) == [folder]
+
+
 def test_a_path_without_runs_is_refused(tmp_path):
     with pytest.raises(ValueError, match="missing: no such folder"):
         find_run_folders([tmp_path / "missing"])
