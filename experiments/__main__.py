@@ -1,0 +1,173 @@
+"""Studies: ``python -m experiments list|run|status STUDY``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from experiments import study as studies
+from experiments.board import Board, Survey
+from experiments.config import Refused, RunConfig
+from experiments.state import State
+from experiments.study import Study
+
+DONE, REFUSED, INCOMPLETE = 0, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, do what it says, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        study = studies.read(options.study, options.set, options.output)
+        if options.command == "list":
+            return _list(study)
+        if options.command == "status":
+            return _status(study)
+        return _run(study, options)
+    except Refused as refusal:
+        print(f"{refusal}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments",
+        description="Studies: many runs from one file, here or on a cluster.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list|run|status")
+    explained = {
+        "list": "check a study and show its runs",
+        "run": "train what is not done yet; the same command again goes on",
+        "status": "show what is done, running, left and failed",
+    }
+    for name, text in explained.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.add_argument(
+            "study", metavar="STUDY", help="a study file, or the name of one that is shipped"
+        )
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="an option of train.py in place of the file's; NAME=[A, B] for several values",
+        )
+        command.add_argument("--output", help="folder of all runs (default: runs)")
+    _add_run_options(commands.choices["run"])
+    return parser
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--workers",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="runs at once (default: one per GPU, or one on a CPU; SLURM: no limit)",
+    )
+    command.add_argument(
+        "--processes-per-run",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="processes, and GPUs, that train one run together (default: 1)",
+    )
+    command.add_argument("--retry", action="store_true", help="try failed runs again")
+    command.add_argument("--launcher", choices=["local", "slurm"], default="local")
+    command.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of sbatch: partition=gpu, time=120 (minutes), gpus_per_node=1, ...",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def _list(study: Study) -> int:
+    survey = Survey(study)
+    print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}")
+    for run in study.runs:
+        chosen = " ".join(f"{name}={getattr(run, name)}" for name in study.varied)
+        print(f"{survey.standings[run.folder].state:9}{run.run_name}  {chosen}")
+    return DONE
+
+
+def _status(study: Study) -> int:
+    survey = Survey(study)
+    trained, total = survey.progress()
+    print(f"{survey.headline()}; {trained:,} of {total:,} epochs")
+    for run, standing in survey.runs(State.RUNNING):
+        epoch = min(standing.epoch + 1, run.epochs)
+        print(f"running: {run.run_name}: epoch {epoch}/{run.epochs}, {standing.note}")
+    for line in survey.problems():
+        print(line)
+    return DONE
+
+
+def _run(study: Study, options: argparse.Namespace) -> int:
+    survey = Survey(study)
+    print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}", flush=True)
+    again = (State.FAILED,) if options.retry else ()
+    todo = [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)]
+    if options.slurm and options.launcher != "slurm":
+        raise Refused("--slurm needs --launcher slurm")
+    if options.launcher == "slurm":
+        return _submit(study, todo, survey, options)
+    stopped_by = 0
+    if todo or survey.runs(State.RUNNING):
+        stopped_by = _train(todo, survey, options)
+    if stopped_by:
+        return 128 + stopped_by
+    return _conclude(survey)
+
+
+def _train(todo: list[RunConfig], survey: Survey, options: argparse.Namespace) -> int:
+    from experiments.launchers import Local, prepare
+
+    machine = prepare(todo, survey, options.workers, options.processes_per_run)
+    with Board(survey) as board:
+        return Local(todo, survey, machine, board).run()
+
+
+def _submit(
+    study: Study, todo: list[RunConfig], survey: Survey, options: argparse.Namespace
+) -> int:
+    from experiments import slurm
+
+    if not todo:
+        return _conclude(survey)
+    pairs = (text.partition("=") for text in options.slurm)
+    print(
+        slurm.submit(
+            study.name,
+            todo,
+            at_once=options.workers,
+            processes=options.processes_per_run,
+            options={key.replace("-", "_"): value if eq else True for key, eq, value in pairs},
+        )
+    )
+    return DONE
+
+
+def _conclude(survey: Survey) -> int:
+    print(survey.headline())
+    for line in survey.problems():
+        print(line)
+    everything = len(survey.study.runs)
+    return DONE if len(survey.runs(State.DONE)) == everything else INCOMPLETE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

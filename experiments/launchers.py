@@ -1,0 +1,218 @@
+"""Runs a study on this machine: a number of runs at once, each in processes of its own."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from experiments import state, worker
+from experiments.board import Board, Survey
+from experiments.config import Refused, RunConfig
+from experiments.processes import Job, share_of_threads, start_server
+from experiments.state import LOG, State
+
+_TICK = 1.0  # seconds between two looks at the runs' folders
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How a study uses this machine.
+
+    Attributes:
+        workers: runs at once.
+        processes: how many train a run together.
+        gpus: how many GPUs there are.
+    """
+
+    workers: int
+    processes: int
+    gpus: int
+
+    @classmethod
+    def of(cls, workers: int, processes: int, gpus: int) -> Machine:
+        """As asked for; with ``workers`` 0 one run per GPU, or one on a CPU.
+
+        Raises:
+            Refused: where a run has more processes than there are GPUs.
+        """
+        if gpus and processes > gpus:
+            raise Refused(f"--processes-per-run must be at most {gpus}, the GPUs, got {processes}")
+        return cls(workers or max(1, gpus // processes), processes, gpus)
+
+    def gpus_of(self, slot: int) -> list[int]:
+        """The GPUs of the worker of that number; with more workers than GPUs they share."""
+        first = slot * self.processes
+        return [(first + i) % self.gpus for i in range(self.processes)] if self.gpus else []
+
+
+def prepare(todo: Sequence[RunConfig], survey: Survey, workers: int, processes: int) -> Machine:
+    """Start the server that runs are forked from, and check there what needs torch.
+
+    Raises:
+        Refused: naming the line of every loss that cannot be made.
+    """
+    gpus, problems = start_server(todo)
+    if problems:
+        study = survey.study
+        lines = dict.fromkeys(f"{study.locate(run, why)}: {why}" for run, why in problems)
+        raise Refused("\n".join(lines))
+    return Machine.of(workers, processes, gpus)
+
+
+class Local:
+    """Trains runs here, beside other runners of the same study.
+
+    Who holds a run's lock trains it; the others leave it alone, and take it over if its holder
+    ends without finishing it.
+
+    Args:
+        todo: the runs to train, in this order.
+        survey: of the study.
+        machine: how many at once, and on what.
+        board: what the user sees.
+    """
+
+    def __init__(
+        self, todo: Sequence[RunConfig], survey: Survey, machine: Machine, board: Board
+    ) -> None:
+        self._queue = deque(todo)
+        self._survey, self._machine, self._board = survey, machine, board
+        self._again = {run.folder for run, _ in survey.runs(State.FAILED)} & {
+            run.folder for run in todo
+        }
+        self._elsewhere: list[RunConfig] = [run for run, _ in survey.runs(State.RUNNING)]
+        self._jobs: dict[int, Job] = {}  # by the number of the worker
+        self.interrupted: dict[Path, str] = {}  # why runs stopped that have not failed
+
+    def run(self) -> int:
+        """Train until nothing is left; returns the signal that ended it early, or 0."""
+        with Interruption(self._board) as interruption:
+            try:
+                while self._jobs or not interruption.signal:
+                    if not interruption.signal:
+                        self._start()
+                    if not (self._jobs or self._queue or self._elsewhere):
+                        break
+                    self._look()
+                    interruption.pass_on(self._jobs.values())
+                    ends = [end for job in self._jobs.values() for end in job.sentinels()]
+                    wait([*ends, interruption.news], _TICK)
+                    self._reap()
+            finally:
+                for job in self._jobs.values():  # none, unless this process itself is at fault
+                    job.signal(signal.SIGTERM)
+        self._survey.refresh()
+        return interruption.signal
+
+    def _start(self) -> None:
+        """Give every idle worker a run that nobody else has."""
+        for slot in range(self._machine.workers):
+            while slot not in self._jobs and self._queue:
+                run = self._queue.popleft()
+                standing = state.look(run)
+                if standing.state == State.RUNNING:
+                    self._elsewhere.append(run)
+                elif not standing.state.over or run.folder in self._again:
+                    self._again.discard(run.folder)
+                    machine = self._machine
+                    share = share_of_threads(run, machine.workers, machine.processes)
+                    self._jobs[slot] = Job(share, machine.gpus_of(slot), machine.processes)
+
+    def _look(self) -> None:
+        self._survey.refresh(job.config.folder for job in self._jobs.values())
+        for run in list(self._elsewhere):
+            standing = self._survey.standings[run.folder]
+            if standing.state == State.RUNNING:
+                continue
+            self._elsewhere.remove(run)
+            if standing.state.over:
+                self._tell(run, "elsewhere")
+            else:
+                self._queue.append(run)
+        self._board.update()
+
+    def _reap(self) -> None:
+        for slot, job in list(self._jobs.items()):
+            if (status := job.status()) is None:
+                continue
+            del self._jobs[slot]
+            run = job.config
+            if status == worker.TAKEN:
+                self._elsewhere.append(run)
+                continue
+            if -status in _CRASHES:
+                state.fail(run, f"crashed with {signal.Signals(-status).name}")
+            standing = state.look(run)
+            self._survey.standings[run.folder] = standing
+            if standing.state.over:
+                self._tell(run)
+            else:
+                self.interrupted[run.folder] = why = _ending(status)
+                self._board.tell(f"stopped: {run.run_name}: {why}; log: {run.folder / LOG}")
+
+    def _tell(self, run: RunConfig, where: str = "") -> None:
+        standing = self._survey.standings[run.folder]
+        place = f" {where}" if where else ""
+        line = f"{standing.state}{place}: {run.run_name}: {standing.note}"
+        if standing.state != State.DONE:
+            line += f"; log: {run.folder / LOG}"
+        self._board.tell(line)
+
+
+class Interruption:
+    """Ctrl-C or SIGTERM: runs write a checkpoint and end; a second one kills them.
+
+    Attributes:
+        signal: the number of the first, or 0.
+        news: becomes ready with each of them.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self.signal, self._kind, self._board = 0, signal.SIGTERM, board
+        self.news, self._notify = Pipe(duplex=False)
+
+    def __enter__(self) -> Interruption:
+        """Listen."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._receive) for number in numbers}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Listen no more."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.signal = self.signal or number
+        self._notify.send(number)
+
+    def pass_on(self, jobs: Collection[Job]) -> None:
+        """Tell the runs, once for each time that the user asked."""
+        while self.news.poll():
+            self.news.recv()
+            if jobs and self._kind == signal.SIGTERM:
+                self._board.tell("stopping, with a checkpoint of each run; again kills them")
+            for job in jobs:
+                job.signal(self._kind)
+            self._kind = signal.SIGKILL
+
+
+def _ending(status: int) -> str:
+    """What an exit status says about a run that left no result."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    if status > 128:
+        return f"stopped by {signal.Signals(status - 128).name}"
+    return f"exit status {status}"

@@ -1,0 +1,163 @@
+"""Processes for runs, forked from a server that has imported torch already.
+
+A fresh process spends seconds on importing torch; a fork of one that has it starts at once. The
+server never touches a GPU and never computes, so that its forks may.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+from experiments import worker
+from experiments.config import Refused, RunConfig
+
+_FORKSERVER = get_context("forkserver")
+# Between the ends of the first and the last process of a run: the main one may wait for W&B.
+_GRACE = 60.0
+
+
+def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, str]]]:
+    """Start the server that runs are forked from, and examine the runs there.
+
+    Returns:
+        How many GPUs there are; and the runs whose loss cannot be made, with the reasons.
+
+    Raises:
+        Refused: if the examination itself came to a sudden end.
+    """
+    _FORKSERVER.set_forkserver_preload(worker.modules(runs))
+    answer, question = _FORKSERVER.Pipe(duplex=False)
+    examiner = _FORKSERVER.Process(target=_examine, args=(runs, question))
+    with _signals_ignored():
+        examiner.start()
+    question.close()
+    try:
+        findings: tuple[int, list[tuple[RunConfig, str]]] = answer.recv()
+    except EOFError:
+        examiner.join()
+        raise Refused(
+            f"the losses could not be made: a process ended with status {examiner.exitcode}"
+        ) from None
+    examiner.join()
+    return findings
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """What is ignored here stays ignored in the server, which has to outlive Ctrl-C."""
+    numbers = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _examine(runs: Sequence[RunConfig], question: Connection) -> None:
+    import torch
+
+    from experiments.trainer import create_criterion
+
+    problems = []
+    for run in runs:
+        try:
+            create_criterion(run)
+        except Refused as refusal:
+            problems.append((run, str(refusal)))
+        except Exception:  # of a user's own loss: that run will fail, and say so, by itself
+            continue
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU") == "true"
+    question.send((0 if on_cpu else torch.cuda.device_count(), problems))
+
+
+class Job:
+    """A run that is being trained, by one process or several.
+
+    Args:
+        config: of the run.
+        gpus: the numbers of those it may use; none on a CPU.
+        processes: how many train it together.
+    """
+
+    def __init__(self, config: RunConfig, gpus: Sequence[int], processes: int = 1) -> None:
+        self.config = config
+        self._port = _free_port() if processes > 1 else None
+        self._first_end: float | None = None
+        self._processes = [
+            _FORKSERVER.Process(
+                target=worker.forked, args=(config, rank, self._environment(rank, gpus, processes))
+            )
+            for rank in range(processes)
+        ]
+        for process in self._processes:
+            process.start()
+
+    def _environment(self, rank: int, gpus: Sequence[int], processes: int) -> Mapping[str, str]:
+        """What tells a process its GPUs and its peers, as torchrun does."""
+        environment = {}
+        if gpus:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            names = visible.split(",") if visible else [str(i) for i in range(max(gpus) + 1)]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[gpu] for gpu in gpus)
+        if self._port:
+            environment |= {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(processes),
+                "LOCAL_WORLD_SIZE": str(processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(self._port.getsockname()[1]),
+            }
+        return environment
+
+    def sentinels(self) -> list[int]:
+        """File descriptors that become ready when a process of the run ends."""
+        return [process.sentinel for process in self._processes if process.is_alive()]
+
+    def status(self) -> int | None:
+        """The exit status of the run, negative for a signal; None while it is going on."""
+        codes = [process.exitcode for process in self._processes]
+        ended = [code for code in codes if code is not None]
+        if not ended:
+            return None
+        if len(ended) < len(codes):
+            self._first_end = self._first_end or time.monotonic()
+            alone = min(ended) < 0 or worker.TAKEN in ended
+            if alone or time.monotonic() - self._first_end > _GRACE:
+                self.signal(signal.SIGKILL)  # the others would wait for it in vain
+            return None
+        if self._port:
+            self._port.close()
+        if worker.TAKEN in ended:
+            return worker.TAKEN
+        return min(ended) if min(ended) < 0 else max(ended)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all processes of the run."""
+        for process in self._processes:
+            if process.is_alive() and process.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+
+
+def _free_port() -> socket.socket:
+    """A socket that keeps a port for the run, which may listen on it: this one never does."""
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind(("127.0.0.1", 0))
+    return keeper
+
+
+def share_of_threads(config: RunConfig, jobs: int, processes: int) -> RunConfig:
+    """The run with its share of the cores, where it does not say how many threads it wants."""
+    cores = len(os.sched_getaffinity(0))
+    return replace(config, threads=config.threads or max(1, cores // (jobs * processes)))

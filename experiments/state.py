@@ -1,0 +1,106 @@
+"""Where a run stands, read from its folder alone: whoever trained it, wherever."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from experiments import locks
+from experiments.config import RunConfig
+
+LOG = "log.txt"
+_FAILURE = "failure.json"
+
+
+class State(StrEnum):
+    """What has become of a run."""
+
+    DONE = "done"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    WAITING = "waiting"
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do, unless a failed run is to be tried again."""
+        return self in (State.DONE, State.DIVERGED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands.
+
+    Attributes:
+        state: what has become of it.
+        epoch: how many epochs it has trained.
+        note: why it failed or diverged, who runs it, or how accurate it is.
+    """
+
+    state: State
+    epoch: int = 0
+    note: str = ""
+
+
+def look(config: RunConfig) -> Standing:
+    """Where a run stands."""
+    folder = config.folder
+    if (summary := _read(folder / "summary.json")) is not None:
+        return _concluded(config, summary)
+    if owner := locks.holder(folder):
+        # It may have finished between the two looks.
+        if (summary := _read(folder / "summary.json")) is not None:
+            return _concluded(config, summary)
+        return Standing(State.RUNNING, _epochs(folder), owner)
+    if (failure := _read(folder / _FAILURE)) is not None:
+        return Standing(State.FAILED, _epochs(folder), str(failure.get("reason")))
+    epochs = _epochs(folder)
+    begun = epochs or (folder / "config.json").exists()
+    return Standing(State.STOPPED if begun else State.WAITING, epochs)
+
+
+def fail(config: RunConfig, reason: str) -> None:
+    """Note that a run failed, and why. The first reason stays: the others follow from it."""
+    note = json.dumps({"reason": reason, "log": LOG, "time": time.time()}, indent=2) + "\n"
+    try:
+        handle = os.open(config.folder / _FAILURE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return
+    with os.fdopen(handle, "w") as file:
+        file.write(note)
+
+
+def forgive(config: RunConfig) -> None:
+    """Forget that a run failed: it is tried again."""
+    (config.folder / _FAILURE).unlink(missing_ok=True)
+
+
+def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
+    if summary.get("status") == "finished":
+        accuracy = summary.get("test/accuracy")
+        note = f"test accuracy {accuracy:.2%}" if isinstance(accuracy, float) else ""
+        return Standing(State.DONE, config.epochs, note)
+    note = f"the loss is not finite at step {summary.get('diverged_step')}"
+    return Standing(State.DIVERGED, config.epochs, note)
+
+
+def _epochs(folder: Path) -> int:
+    """How many epochs metrics.jsonl tells of; a line that a kill cut short does not count."""
+    try:
+        return (folder / "metrics.jsonl").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

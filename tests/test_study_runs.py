@@ -1,0 +1,168 @@
+"""Studies run to the end, killed, stopped, shared, and with failures in them."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from studies import Attack, attempts, hashes, in_the_middle, kill, owner, start, until, write
+
+from experiments.__main__ import main
+
+GRID = (
+    "loss: {values: [ce, focal]}",
+    "seed: {values: [0, 1]}",
+    "epochs: {value: 3}",
+    "checkpoint_every: {value: '4'}",
+)
+
+BAD_LOSSES = """
+import torch
+from torch import nn
+
+class Crashing(nn.Module):
+    def forward(self, input, target):
+        raise ArithmeticError("a bad loss")
+
+class Diverging(nn.Module):
+    def forward(self, input, target):
+        return input.sum() * float("nan")
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _on_the_cpu():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield
+
+
+@pytest.fixture
+def run(capfd):
+    """The command in this process, so that its server imports torch once for all tests."""
+
+    def command(*arguments: object) -> tuple[int, str]:
+        status = main(list(map(str, arguments)))
+        captured = capfd.readouterr()
+        return status, captured.out + captured.err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What the runs of a study compute that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    study = write(folder, *GRID)
+    for _ in range(2):  # the second time there is nothing to do
+        assert main(["run", str(study), "--output", str(folder)]) == 0
+    assert [attempts(path.parent) for path in folder.glob("*/*/summary.json")] == [1] * 4
+    return hashes(folder)
+
+
+def test_a_killed_runner_loses_nothing(tmp_path, undisturbed, run):
+    study = write(tmp_path, *GRID)
+    runner = start("run", study, "--output", tmp_path)
+    victim = until(lambda: in_the_middle(tmp_path))
+    kill(runner.pid)
+    runner.communicate()
+    finished = {path.parent for path in tmp_path.glob("*/*/summary.json")}
+    status, output = run("run", study, "--output", tmp_path)
+    assert status == 0, output
+    assert hashes(tmp_path) == undisturbed
+    assert all(attempts(folder) == 1 for folder in finished - {victim})
+    assert attempts(victim) == 1 or "continuing at epoch" in (victim / "log.txt").read_text()
+
+
+def test_a_killed_worker_stops_no_other_run(tmp_path, undisturbed, run):
+    study = write(tmp_path, *GRID)
+    attack = Attack(tmp_path, lambda victim: kill(owner(victim)))
+    status, output = run("run", study, "--output", tmp_path)
+    assert status == 3, output
+    assert f"{attack.victim.name}: killed by SIGKILL" in output
+    assert len(hashes(tmp_path)) == 3
+    assert run("run", study, "--output", tmp_path)[0] == 0
+    assert hashes(tmp_path) == undisturbed
+    assert "continuing at epoch" in (attack.victim / "log.txt").read_text()
+
+
+def test_two_runners_share_a_study(tmp_path, undisturbed, run):
+    study = write(tmp_path, *GRID, "study: {value: shared}")
+    other = start("run", study, "--output", tmp_path)
+    until(lambda: list(tmp_path.glob("*/*/.lock")))
+    status, output = run("run", study, "--output", tmp_path)
+    assert status == 0, output
+    assert "elsewhere" in output
+    other.communicate(timeout=60)
+    assert other.returncode == 0
+    assert hashes(tmp_path) == undisturbed
+    assert [attempts(path.parent) for path in tmp_path.glob("*/*/summary.json")] == [1] * 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_leaves_checkpoints_to_go_on_from(tmp_path, undisturbed, run, number):
+    study = write(tmp_path, *GRID)
+    attack = Attack(tmp_path, lambda victim: os.kill(os.getpid(), number))
+    status, output = run("run", study, "--output", tmp_path, "--workers", 2)
+    assert status == 128 + number, output
+    with pytest.raises(ProcessLookupError):
+        kill(owner(attack.victim))
+    assert "stopped" in run("status", study, "--output", tmp_path)[1]
+    assert run("run", study, "--output", tmp_path)[0] == 0
+    assert hashes(tmp_path) == undisturbed
+
+
+def test_failures_stop_no_other_run(tmp_path, run, monkeypatch):
+    """One loss crashes, one diverges, and one validation set leaves nothing to train on."""
+    losses = tmp_path / "bad_losses.py"
+    losses.write_text(BAD_LOSSES)
+    monkeypatch.syspath_prepend(tmp_path)
+    study = write(
+        tmp_path,
+        "loss: {values: ['bad_losses:Crashing', 'bad_losses:Diverging', ce]}",
+        "val_size: {values: [0.1, 1348]}",
+        "epochs: {value: 1}",
+    )
+    command = ("run", study, "--output", tmp_path, "--workers", "2")
+    status, output = run(*command)
+    assert status == 3, output
+    assert "6 runs, 1 done, 1 diverged, 4 failed" in output
+    assert "ArithmeticError: a bad loss" in output
+    assert "the loss is not finite at step 0" in output
+    assert "--val-size 1348 leaves 1348 of 1348 training images for validation" in output
+    logs = {Path(line.split("log: ")[1]) for line in output.splitlines() if "log: " in line}
+    assert len(logs) == 5
+    assert any("raise ArithmeticError" in log.read_text() for log in logs)
+
+    status, output = run(*command)
+    assert status == 3
+    assert "ArithmeticError: a bad loss" in output
+    assert all(attempts(log.parent) == 1 for log in logs)
+
+    losses.write_text(
+        BAD_LOSSES.replace(
+            'raise ArithmeticError("a bad loss")',
+            "return nn.functional.cross_entropy(input, target)",
+        )
+    )
+    status, output = run(*command, "--retry")
+    assert status == 3
+    assert "6 runs, 2 done, 1 diverged, 3 failed" in output
+
+
+def test_two_processes_train_a_run_together(tmp_path, run):
+    study = write(tmp_path, "loss: {values: [ce, focal]}", "epochs: {value: 1}")
+    status, output = run("run", study, "--output", tmp_path, "--processes-per-run", 2)
+    assert status == 0, output
+    logs = [path.read_text() for path in tmp_path.glob("*/*/log.txt")]
+    assert len(logs) == 2
+    assert all("2 processes on cpu" in log for log in logs)
+
+
+def test_a_loss_that_cannot_be_made_is_found_before_anything_runs(tmp_path, run):
+    study = write(tmp_path, "loss:", "  values:", "    - ce", "    - focal:gama=2")
+    status, output = run("run", study, "--output", tmp_path)
+    assert status == 2
+    assert f"{study}:11: --loss focal:gama=2: " in output
+    assert "gamma" in output
+    assert not list(tmp_path.glob("*/*/log.txt"))
