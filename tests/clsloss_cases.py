@@ -11,6 +11,21 @@ EVERY = (*ADDITIVE, "dice", "tversky")
 SOFT = tuple(name for name in EVERY if name not in ("hinge", "nll"))
 HEART_SOFT = tuple(name for name in HEART if name in SOFT)
 
+FUNCTIONS = {
+    "ce": clsloss.cross_entropy,
+    "label_smoothing": clsloss.label_smoothing_cross_entropy,
+    "focal": clsloss.focal_loss,
+    "hinge": clsloss.crammer_singer_loss,
+    "nll": clsloss.nll_loss,
+    "kl": clsloss.kl_div_loss,
+    "bce": clsloss.one_vs_rest_bce_loss,
+    "sigmoid_focal": clsloss.sigmoid_focal_loss,
+    "brier": clsloss.brier_loss,
+    "mae": clsloss.mae_loss,
+    "dice": clsloss.dice_loss,
+    "tversky": clsloss.tversky_loss,
+}
+
 SETTINGS = {
     "label_smoothing": {"smoothing": [0.0, 0.1, 0.9]},
     "focal": {"gamma": [0.0, 0.5, 1, 2.0, 5.0], "alpha": [0.0, 0.3, 1]},

@@ -6,26 +6,22 @@ import pickle
 
 import pytest
 import torch
-from clsloss_cases import ADDITIVE, EVERY, HEART, SOFT, batch, batches, build, cases, weights
+from clsloss_cases import (
+    ADDITIVE,
+    EVERY,
+    FUNCTIONS,
+    HEART,
+    SOFT,
+    batch,
+    batches,
+    build,
+    cases,
+    weights,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clsloss
-
-FUNCTIONS = {
-    "ce": clsloss.cross_entropy,
-    "label_smoothing": clsloss.label_smoothing_cross_entropy,
-    "focal": clsloss.focal_loss,
-    "hinge": clsloss.crammer_singer_loss,
-    "nll": clsloss.nll_loss,
-    "kl": clsloss.kl_div_loss,
-    "bce": clsloss.one_vs_rest_bce_loss,
-    "sigmoid_focal": clsloss.sigmoid_focal_loss,
-    "brier": clsloss.brier_loss,
-    "mae": clsloss.mae_loss,
-    "dice": clsloss.dice_loss,
-    "tversky": clsloss.tversky_loss,
-}
 
 
 def test_these_are_all_the_losses():
