@@ -49,7 +49,7 @@ def prepared(model: str):
     classes = tuple("0123456789")
     data = Data(images, some, some, classes, (0.5,) * 3, (0.25,) * 3)
     trainer = Trainer(config, accelerator, data, create_criterion(config), None)
-    trainer.progress = Progress("benchmark", trainer.steps, enabled=False)
+    trainer.progress = Progress("benchmark", trainer.learner.steps, enabled=False)
     trainer.stop, trainer._saved = StopRequest(), time.monotonic()
     return trainer
 
@@ -57,11 +57,12 @@ def prepared(model: str):
 def measure_trainer(model: str, steps: int) -> float:
     """Images per second of the trainer's own steps."""
     trainer = prepared(model)
-    order = trainer.plan.order(0, trainer.dataset.train.index)
+    learner = trainer.learner
+    order = learner.plan.order(0, trainer.dataset.train.index)
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             start = clock()
-        trainer._step(trainer.plan.batch(order, step % (trainer.plan.steps - 1)))
+        trainer._step(learner.plan.batch(order, step % (learner.plan.steps - 1)))
         trainer.at.step += 1
         trainer.progress.advance()
         trainer._pause(0.0)
@@ -76,9 +77,9 @@ def measure_bare(model: str, steps: int) -> float:
     from experiments.optimisation import sgd
 
     trainer = prepared(model)
-    accelerator, network = trainer.accelerator, trainer.network
-    batches = [trainer.pipeline.augmented(p, 0) for p in torch.arange(512).split(128)]
-    targets = [trainer.pipeline.targets[p] for p in torch.arange(512).split(128)]
+    accelerator, network = trainer.accelerator, trainer.learner.network
+    batches = [trainer.learner.pipeline.augmented(p, 0) for p in torch.arange(512).split(128)]
+    targets = [trainer.learner.pipeline.targets[p] for p in torch.arange(512).split(128)]
     optimizer = sgd(network, trainer.config)
     network.train()
     for step in range(WARM_UP + steps):

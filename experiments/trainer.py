@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from dataclasses import dataclass
 from typing import IO, Any
@@ -11,25 +10,21 @@ from typing import IO, Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 import clsloss
-from analyze import calibration
-from experiments import checkpoint, data, distributed, hardware, models, optimisation, teacher
+from experiments import checkpoint, data, distributed, evaluation, hardware
 from experiments.checkpoint import Checkpoint
 from experiments.config import Refused, RunConfig, parse_interval
-from experiments.data import Data, Images
-from experiments.objective import Objective, refuse_misfit
-from experiments.pipeline import Augmentation, Pipeline, Plan
+from experiments.data import Data
+from experiments.learner import Learner
+from experiments.objective import refuse_misfit
 from experiments.progress import Progress, clock
-from experiments.randomness import Stream, seed
 from experiments.record import Record
 from experiments.signals import StopRequest
+from experiments.watch import NEVER, Watch
 
 DONE, FAILED = 0, 3
-_EVALUATION_BATCH = 500
-_NEVER = 2**62
 
 
 def train(config: RunConfig, lock: IO[str] | None = None) -> int:
@@ -100,7 +95,6 @@ class Position:
     epoch: int = 0
     step: int = 0  # of the epoch
     seconds: float = 0.0
-    last_loss: float | None = None
 
 
 class Trainer:
@@ -124,57 +118,26 @@ class Trainer:
     ) -> None:
         self.config, self.accelerator, self.record = config, accelerator, record
         self.dataset = dataset
-        device = accelerator.device
-        torch.backends.cudnn.deterministic = True
-
-        moments = (dataset.mean, dataset.std, device)
-        self.teacher = teacher.load(config, dataset, accelerator)
-        self.pipeline = Pipeline(
-            dataset.train,
-            *moments,
-            classes=len(dataset.classes),
-            soft=self.teacher is not None,
-            augmentation=Augmentation.of(config, dataset.train.pixels.shape[2]),
-            seed=config.seed,
-        )
-        self.val = Pipeline(dataset.val, *moments)
-        self.plan = Plan(len(dataset.train), config.batch_size, config.seed)
-        self.steps = self.plan.steps * config.epochs
-
-        model = models.create(
-            config.model, len(dataset.classes), dataset.train.pixels.shape[1], config.seed
-        )
-        if config.sync_bn:
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        self.network: nn.Module = model.to(device).to(memory_format=torch.channels_last)
-        if config.compile:
-            self.network.compile()
-        self.criterion = criterion.to(device)
-        trainable = nn.ModuleList([self.network, self.criterion])
-        self.model, self.optimizer = accelerator.prepare(
-            self.network, optimisation.sgd(trainable, config)
-        )
-        temperature = config.temperature if self.teacher else 1.0
-        self.objective = Objective(self.criterion, accelerator, temperature)
-
-        self.at = Position()
+        self.learner = Learner(config, accelerator, dataset, criterion)
+        self.val = evaluation.pipeline(dataset.val, dataset, self.learner)
         self.agreement = distributed.Agreement(accelerator)
-        self._first_bad_step = torch.full((), _NEVER, dtype=torch.int64, device=device)
-        self._last_loss = torch.full((), math.nan, device=device)
+        self.watch = Watch(accelerator.device)
+        self.at = Position()
 
-    # ---------------------------------------------------------------- the run, from start to end
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps of the run so far."""
+        return self.at.epoch * self.learner.plan.steps + self.at.step
 
     def run(self) -> int:
         """Train to the end, or to the request to stop; returns the exit status."""
         if self.record:
             self.record.begin(self._resolved())
         resumed = self._resume()
-        label = f"{self.config.run_name}: step"
-        done = self.at.epoch * self.plan.steps + self.at.step
-        speaks = self.accelerator.is_main_process
+        label, speaks = f"{self.config.run_name}: step", self.accelerator.is_main_process
         with (
             StopRequest() as self.stop,
-            Progress(label, self.steps, done, speaks) as self.progress,
+            Progress(label, self.learner.steps, self.steps_done, speaks) as self.progress,
         ):
             self._introduce(resumed)
             while self.at.epoch < self.config.epochs:
@@ -192,7 +155,7 @@ class Trainer:
             f"{self.accelerator.device.type}, "
             f"{torch.get_num_threads()} threads each, precision {self.accelerator.mixed_precision}"
         )
-        if self.objective.per_batch and n * self.config.grad_accum > 1:
+        if self.learner.criterion.per_batch and n * self.config.grad_accum > 1:
             self.progress.print(
                 f"{self.config.loss} gives one number per batch: its mean over processes and "
                 "accumulation steps stands for the whole batch"
@@ -203,10 +166,11 @@ class Trainer:
     def _epoch(self) -> int:
         """The rest of an epoch, its evaluation and its record."""
         started = time.monotonic()
-        order = self.plan.order(self.at.epoch, self.dataset.train.index)
+        plan = self.learner.plan
+        order = plan.order(self.at.epoch, self.dataset.train.index)
         images = 0
-        while self.at.step < self.plan.steps:
-            positions = self.plan.batch(order, self.at.step)
+        while self.at.step < plan.steps:
+            positions = plan.batch(order, self.at.step)
             self._step(positions)
             images += len(positions)
             self.at.step += 1
@@ -215,97 +179,31 @@ class Trainer:
                 return status
         if self._diverged():
             return self._record_divergence(time.monotonic() - started)
-        means = self.objective.epoch_means()
+        means = self.learner.objective.epoch_means()
         speed = images / (time.monotonic() - started)
-        metrics = self._validate()
-        self.at.seconds += time.monotonic() - started
-        self.at.epoch, self.at.step = self.at.epoch + 1, 0
-        self.objective.sums.zero_()
+        metrics = evaluation.validate(evaluation.predict(self.learner, self.val), self.dataset.val)
+        self.at = Position(self.at.epoch + 1, 0, self.at.seconds + time.monotonic() - started)
+        self.learner.objective.sums.zero_()
         self._log_epoch(means | metrics, speed)
         self._checkpoint()
         return DONE
 
     def _step(self, positions: Tensor) -> None:
-        """One optimizer step on a global batch.
-
-        The pieces of ``--grad-accum`` are computed one after the other, this process's share
-        of each; the objective makes their sum the mean over the whole batch.
-        """
-        step = self.at.epoch * self.plan.steps + self.at.step
-        rate = optimisation.learning_rate(self.config, step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        pieces = [piece for piece in positions.tensor_split(self.config.grad_accum) if len(piece)]
-        shares = [distributed.share(self.accelerator, piece) for piece in pieces]
-        targets = [self.pipeline.labels(share, self.at.epoch) for share in shares]
-        self.objective.begin(targets, len(positions))
-        self.model.train()
-        for i, (piece, share) in enumerate(zip(pieces, shares, strict=True)):
-            last = i == len(pieces) - 1
-            # DistributedDataParallel adds up the processes' gradients with the last piece.
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
-                # A process without a share computes an image that counts for nothing.
-                images = self.pipeline.augmented(share if len(share) else piece[:1], self.at.epoch)
-                if self.teacher:
-                    targets[i] = self.teacher(images)[: len(share)]
-                self._seed_dropout(i)
-                output = self.model(images)[: len(share)]
-                part = self.objective.share(output, targets[i])
-                # DistributedDataParallel takes the mean over processes, we want the sum.
-                self.accelerator.backward(part * self.accelerator.num_processes)
-            self._watch(part, step)
-        self._reduce_criterion_gradients()
-        if self.config.clip_norm:
-            self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-    def _seed_dropout(self, piece: int) -> None:
-        torch.manual_seed(
-            seed(
-                self.config.seed,
-                Stream.DROPOUT,
-                self.at.epoch,
-                self.at.step,
-                piece,
-                self.accelerator.process_index,
-            )
-        )
-
-    def _reduce_criterion_gradients(self) -> None:
-        """Losses may learn too; they are outside the model that is wrapped."""
-        for parameter in self.criterion.parameters():
-            if parameter.grad is not None:
-                total = distributed.summed(self.accelerator, parameter.grad)
-                parameter.grad.copy_(total / self.accelerator.num_processes)
+        loss = self.learner.step(positions, self.at.epoch, self.at.step)
+        self.watch.note(loss, self.steps_done)
 
     # ------------------------------------------------- stopping, diverging, saving and resuming
-
-    def _watch(self, loss: Tensor, step: int) -> None:
-        """Note the first step with a non-finite loss, without waiting for the device."""
-        loss = loss.detach()
-        finite = torch.isfinite(loss)
-        bad = torch.where(finite, _NEVER, step)
-        self._first_bad_step = torch.minimum(self._first_bad_step, bad)
-        self._last_loss = torch.where(finite, loss, self._last_loss)
-
-    def _diverged(self) -> bool:
-        """Whether any process has seen a non-finite loss."""
-        return self.agreement.max(-int(self._first_bad_step)) != [-_NEVER]
 
     def _pause(self, started: float) -> int:
         """Between steps: divergence, a request to stop, a checkpoint that is due."""
         # Looking at the loss waits for the device: on a GPU, now and then is often enough.
         look = self.accelerator.device.type == "cpu" or self.at.step % 50 == 0
-        seen = int(self._first_bad_step) if look else _NEVER
-        signal, due, bad = self.agreement.max(self.stop.signal, self._checkpoint_due(), -seen)
-        if bad != -_NEVER or ((signal or due) and self._diverged()):
+        seen = self.watch.earliness if look else NEVER
+        signal, due, bad = self.agreement.max(self.stop.signal, self._checkpoint_due(), seen)
+        if bad != NEVER or ((signal or due) and self._diverged()):
             return self._record_divergence(time.monotonic() - started)
         if signal or due:
-            before = self.at.seconds
-            self.at.seconds += time.monotonic() - started
-            self._checkpoint()
-            self.at.seconds = before
+            self._checkpoint(time.monotonic() - started)
         if signal:
             self.progress.print(
                 f"stopped at epoch {self.at.epoch + 1}, step {self.at.step}; "
@@ -316,6 +214,10 @@ class Trainer:
             return 128 + signal
         return DONE
 
+    def _diverged(self) -> bool:
+        """Whether any process has seen a non-finite loss."""
+        return self.agreement.max(self.watch.earliness) != [NEVER]
+
     def _checkpoint_due(self) -> bool:
         steps, seconds = parse_interval(self.config.checkpoint_every)
         if steps:
@@ -323,38 +225,24 @@ class Trainer:
         # The main process's clock decides for all.
         return self.accelerator.is_main_process and time.monotonic() - self._saved >= seconds
 
-    def _checkpoint(self) -> None:
-        """Save everything that the rest of the run depends on."""
-        self._share_batchnorm()
-        # The epoch's sums are over this process's shares; the file has those of all.
-        sums = distributed.summed(self.accelerator, self.objective.sums)
-        last_loss = float(self._last_loss)
-        self.at.last_loss = last_loss if math.isfinite(last_loss) else None
+    def _checkpoint(self, seconds: float = 0.0) -> None:
+        """Save everything that the rest of the run depends on.
+
+        Args:
+            seconds: of this epoch, which the position does not count yet.
+        """
+        tensors = self.learner.tensors()
         self._saved = time.monotonic()
-        if self.record is None:
-            return
-        momentum = {
-            str(i): self.optimizer.state[parameter]["momentum_buffer"]
-            for i, parameter in enumerate(self._parameters())
-            if self.optimizer.state[parameter].get("momentum_buffer") is not None
-        }
-        scaler = self.accelerator.scaler
-        checkpoint.save(
-            self.record.checkpoints,
-            self.at.epoch * self.plan.steps + self.at.step,
-            Checkpoint(
-                {
-                    "model": self.network.state_dict(),
-                    "criterion": self.criterion.state_dict() | {"_sums": sums},
-                    "momentum": momentum,
-                },
-                {
-                    "hash": self.config.hash,
-                    "position": vars(self.at),
-                    "scaler": scaler.state_dict() if scaler else None,
-                },
-            ),
-        )
+        if self.record:
+            state = {
+                "hash": self.config.hash,
+                "epoch": self.at.epoch,
+                "step": self.at.step,
+                "seconds": self.at.seconds + seconds,
+                "last_loss": self.watch.last_loss,
+                "scaler": self.learner.scaler_state(),
+            }
+            checkpoint.save(self.record.checkpoints, self.steps_done, Checkpoint(tensors, state))
 
     def _resume(self) -> bool:
         """Continue from the newest whole checkpoint, if there is one."""
@@ -362,75 +250,26 @@ class Trainer:
         folder = self.config.folder / "checkpoints"
         # By the main process for all: other machines may not see its disk.
         saved = distributed.on_main(self.accelerator, lambda: checkpoint.load(folder))
-        if saved is None:
-            if self.record:
-                self.record.rewind(0)
-            return False
-        if saved.state["hash"] != self.config.hash:
-            raise Refused(f"{folder} belongs to a run with other options: use --fresh")
-        self.at = Position(**saved.state["position"])
-        self.network.load_state_dict(saved.tensors["model"])
-        criterion = saved.tensors["criterion"]
-        sums = criterion.pop("_sums")
-        self.criterion.load_state_dict(criterion)
-        if self.accelerator.is_main_process:
-            self.objective.sums.copy_(sums)
-        for i, parameter in enumerate(self._parameters()):
-            if (buffer := saved.tensors["momentum"].get(str(i))) is not None:
-                kept = torch.empty_like(parameter).copy_(buffer)
-                self.optimizer.state[parameter]["momentum_buffer"] = kept
-        if self.accelerator.scaler and saved.state["scaler"]:
-            self.accelerator.scaler.load_state_dict(saved.state["scaler"])
-        if self.at.last_loss is not None:
-            self._last_loss.fill_(self.at.last_loss)
+        if saved is not None:
+            state = saved.state
+            if state["hash"] != self.config.hash:
+                raise Refused(f"{folder} belongs to a run with other options: use --fresh")
+            self.at = Position(state["epoch"], state["step"], state["seconds"])
+            self.watch = Watch(self.accelerator.device, state["last_loss"])
+            self.learner.restore(saved.tensors, state["scaler"])
         if self.record:
             self.record.rewind(self.at.epoch)
-        return True
+        return saved is not None
 
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
-
-    def _share_batchnorm(self) -> None:
-        """Every process takes the main one's running statistics."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.network.buffers():
-                torch.distributed.broadcast(buffer, 0)
-
-    # ----------------------------------------------------------------- evaluation and the record
-
-    @torch.no_grad()
-    def predict(self, pipeline: Pipeline) -> Tensor:
-        """Logits of all images of a split, in its order: float32, (N, C), on the CPU.
-
-        Every image is computed once, by one process, with the main process's BatchNorm.
-        """
-        self._share_batchnorm()
-        self.model.eval()
-        mine = distributed.share(self.accelerator, torch.arange(len(pipeline)))
-        parts = [
-            self.network(pipeline.clean(p)).float() for p in torch.split(mine, _EVALUATION_BATCH)
-        ]
-        rows = torch.cat(parts)
-        return distributed.gathered(self.accelerator, rows, len(pipeline)).cpu()
-
-    def _validate(self) -> dict[str, float]:
-        logits = self.predict(self.val)
-        if not bool(torch.isfinite(logits).all()):
-            return {}
-        values = calibration.metrics(
-            logits.numpy(), self.dataset.val.targets.numpy(), names=("accuracy", "nll", "ece")
-        )
-        return {f"val/{name}": value for name, value in values.items()}
+    # ---------------------------------------------------------------------------- the record
 
     def _log_epoch(self, metrics: dict[str, float], speed: float) -> None:
-        rate = optimisation.learning_rate(
-            self.config, self.at.epoch * self.plan.steps - 1, self.steps
-        )
+        rate = self.learner.learning_rate(self.steps_done - 1)
         if self.record:
             self.record.epoch(
                 {
                     "epoch": self.at.epoch,
-                    "step": self.at.epoch * self.plan.steps,
+                    "step": self.steps_done,
                     **metrics,
                     "lr": rate,
                     "images_per_second": speed,
@@ -445,76 +284,50 @@ class Trainer:
 
     def _finish(self) -> int:
         """Read the test images for the first and only time, and write the results."""
-        predictions: dict[str, NDArray[Any]] = {}
-        test = Pipeline(
-            self.dataset.test, self.dataset.mean, self.dataset.std, self.accelerator.device
-        )
-        for name, images, pipeline in (
-            ("val", self.dataset.val, self.val),
-            ("test", self.dataset.test, test),
-        ):
-            predictions |= _predictions(name, images, self.predict(pipeline))
-        if not all(np.isfinite(predictions[f"{part}_logits"]).all() for part in ("val", "test")):
-            self._first_bad_step.fill_(self.steps - 1)
+        test = evaluation.pipeline(self.dataset.test, self.dataset, self.learner)
+        logits = {"val": self.val, "test": test}
+        predicted = {name: evaluation.predict(self.learner, p) for name, p in logits.items()}
+        if not all(np.isfinite(rows).all() for rows in predicted.values()):
+            nan = torch.tensor(torch.nan, device=self.accelerator.device)
+            self.watch.note(nan, self.learner.steps - 1)
             return self._record_divergence(0.0)
         if self.record:
-            scores = calibration.evaluate(
-                *(predictions[k] for k in ("val_logits", "val_targets")),
-                *(predictions[k] for k in ("test_logits", "test_targets")),
-            )
-            scores |= self._human_agreement(predictions["test_logits"], scores["temperature"])
-            summary = self._summary("finished") | scores
-            self.record.finish(summary, self.network.state_dict(), predictions)
-            self._conclude(scores)
+            arrays = evaluation.predictions("val", self.dataset.val, predicted["val"])
+            arrays |= evaluation.predictions("test", self.dataset.test, predicted["test"])
+            scores = evaluation.score(arrays, self.dataset)
+            weights = self.learner.network.state_dict()
+            self.record.finish(self._summary("finished") | scores, weights, arrays)
+            self._conclude(self.record, scores)
         self.accelerator.wait_for_everyone()
         return DONE
 
-    def _human_agreement(
-        self, logits: NDArray[Any], temperature: float
-    ) -> dict[str, float | bool]:
-        """How close the test predictions are to people's, before and after temperature."""
-        human = self.dataset.test_probabilities
-        if human is None:
-            return {}
-        before = calibration.human_agreement(logits, human.numpy())
-        after = calibration.human_agreement(logits.astype(np.float64) / temperature, human.numpy())
-        return {f"test/{name}": value for name, value in before.items()} | {
-            f"test/{name}_ts": value for name, value in after.items()
-        }
-
-    def _conclude(self, scores: dict[str, float | bool]) -> None:
-        assert self.record
+    def _conclude(self, record: Record, scores: dict[str, float | bool]) -> None:
         print(
             f"{self.config.loss}: test accuracy {scores['test/accuracy']:.2%}, "
             f"NLL {scores['test/nll']:.4f}, ECE {scores['test/ece']:.2%}; "
             f"at temperature {scores['temperature']:.3f}: "
             f"NLL {scores['test/nll_ts']:.4f}, ECE {scores['test/ece_ts']:.2%} "
-            f"({clock(self.at.seconds)}; {self.record.folder})",
+            f"({clock(self.at.seconds)}; {record.folder})",
             flush=True,
         )
 
     def _record_divergence(self, seconds: float) -> int:
         """A result, not an accident: the step, and the last loss that was a number."""
-        step = -self.agreement.max(-int(self._first_bad_step))[0]
+        step = -self.agreement.max(self.watch.earliness)[0]
         self.at.seconds += seconds
         self.progress.print(
             f"{self.config.loss} diverged: the loss is not finite at step {step} "
-            f"(epoch {step // self.plan.steps + 1}, learning rate "
-            f"{optimisation.learning_rate(self.config, step, self.steps):.3g})"
+            f"(epoch {step // self.learner.plan.steps + 1}, "
+            f"learning rate {self.learner.learning_rate(step):.3g})"
         )
         if self.record:
-            last_loss = float(self._last_loss)
-            summary = self._summary("diverged") | {
-                "diverged_step": step,
-                "last_train_loss": last_loss,
-            }
-            self.record.finish(summary, {}, {})
+            end = {"diverged_step": step, "last_train_loss": self.watch.last_loss}
+            self.record.finish(self._summary("diverged") | end, {}, {})
         self.accelerator.wait_for_everyone()
         return FAILED
 
     def _summary(self, status: str) -> dict[str, Any]:
-        steps = self.at.epoch * self.plan.steps + self.at.step
-        images = self.at.epoch * self.plan.size + self.at.step * self.config.batch_size
+        images = self.at.epoch * self.learner.plan.size + self.at.step * self.config.batch_size
         return {
             "status": status,
             "loss": self.config.loss,
@@ -522,24 +335,24 @@ class Trainer:
             "dataset": self.config.dataset,
             "seed": self.config.seed,
             "epochs": self.at.epoch,
-            "steps": steps,
+            "steps": self.steps_done,
             "seconds": self.at.seconds,
             "images_per_second": images / self.at.seconds if self.at.seconds else 0.0,
         }
 
     def _resolved(self) -> dict[str, Any]:
         """What the options came to on this machine and this data."""
-        weights = self.dataset.class_weights
+        learner, weights = self.learner, self.dataset.class_weights
         return {
-            "input_kind": self.criterion.input_kind,
+            "input_kind": learner.criterion.input_kind,
             "device": self.accelerator.device.type,
             "processes": self.accelerator.num_processes,
             "threads": torch.get_num_threads(),
             "precision": self.accelerator.mixed_precision,
-            "augmentation": vars(self.pipeline.augmentation),
+            "augmentation": vars(learner.pipeline.augmentation),
             "class_weights": None if weights is None else weights.tolist(),
             "labels": self.dataset.notes,
-            "teacher": self.teacher.identity if self.teacher else None,
+            "teacher": learner.teacher.identity if learner.teacher else None,
             "classes": list(self.dataset.classes),
             "mean": self.dataset.mean,
             "std": self.dataset.std,
@@ -547,15 +360,7 @@ class Trainer:
                 "train": len(self.dataset.train),
                 "val": len(self.dataset.val),
                 "test": len(self.dataset.test),
-                "parameters": sum(p.numel() for p in self.network.parameters()),
+                "parameters": sum(p.numel() for p in learner.network.parameters()),
             },
             "hardware": hardware.describe(self.accelerator.device),
         }
-
-
-def _predictions(name: str, images: Images, logits: Tensor) -> dict[str, NDArray[Any]]:
-    return {
-        f"{name}_logits": logits.numpy(),
-        f"{name}_targets": images.targets.numpy(),
-        f"{name}_index": images.index.numpy(),
-    }

@@ -57,11 +57,11 @@ def thirty_steps(loss, dtype, accumulation):
     criterion = clsloss.create(loss, weight=weight)
     run = Trainer(config, accelerator, replace(images, train=train), criterion, None)
     for step in range(30):
-        run.at.epoch, run.at.step = divmod(step, run.plan.steps)
-        order = run.plan.order(run.at.epoch, train.index)
-        run._step(run.plan.batch(order, run.at.step))
-    return run.network.state_dict() | {
-        "_sums": distributed.summed(accelerator, run.objective.sums)
+        run.at.epoch, run.at.step = divmod(step, run.learner.plan.steps)
+        order = run.learner.plan.order(run.at.epoch, train.index)
+        run._step(run.learner.plan.batch(order, run.at.step))
+    return run.learner.network.state_dict() | {
+        "_sums": distributed.summed(accelerator, run.learner.objective.sums)
     }
 
 
@@ -85,7 +85,7 @@ def stop_and_resume(out):
 
         def counting(self, positions, step=step):
             real(self, positions)
-            here = self.at.epoch * self.plan.steps + self.at.step + 1
+            here = self.at.epoch * self.learner.plan.steps + self.at.step + 1
             if here == step and os.environ["RANK"] == str(step % 2):
                 os.kill(os.getpid(), 15)
 

@@ -58,7 +58,7 @@ def recorded_batches(monkeypatch):
 
     def start(self, *args):
         prepare(self, *args)
-        weights = {k: v.clone() for k, v in self.network.state_dict().items()}
+        weights = {k: v.clone() for k, v in self.learner.network.state_dict().items()}
         runs.append((weights, []))
 
     def see(self, images):
@@ -117,7 +117,7 @@ def stop_after(monkeypatch, step, number=signal.SIGTERM):
 
     def counting(self, positions):
         real(self, positions)
-        if self.at.epoch * self.plan.steps + self.at.step + 1 == step:
+        if self.steps_done + 1 == step:
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Trainer, "_step", counting)
