@@ -171,7 +171,8 @@ def posterize(pixels: Tensor, strength: Tensor) -> Tensor:
 
 def solarize(pixels: Tensor, strength: Tensor) -> Tensor:
     """Values from a threshold on inverted; the threshold falls from 255 to 0."""
-    threshold = 255 * (1 - strength.abs()).view(-1, 1, 1, 1)
+    # Level 16 is a threshold of 119, which 255 (1 - 16 / 30) may exceed by rounding.
+    threshold = (255 * (1 - strength.abs()) - 1e-3).view(-1, 1, 1, 1)
     return torch.where(pixels >= threshold, 255 - pixels, pixels)
 
 
