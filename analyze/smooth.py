@@ -60,6 +60,5 @@ def _smoothed_mass(spectrum: Floats, sigma: float) -> float:
     """
     k = np.arange(GRID + 1)
     damped = spectrum * np.exp(-0.5 * (np.pi * sigma * k) ** 2)
-    damped[-1] *= 2
     density = np.abs(dct(damped, type=1))
     return float((density.sum() - 0.5 * (density[0] + density[-1])) / GRID)

@@ -74,6 +74,17 @@ def test_every_metric_equals_a_plain_loop(logits, targets):
         assert ours[name] == pytest.approx(expected, rel=1e-10, abs=1e-10), name
 
 
+def test_equal_confidences_keep_the_order_of_their_rows_in_equal_mass_bins():
+    rng = np.random.default_rng(0)
+    logits = np.zeros((2000, 2))
+    logits[:, 0] = rng.integers(1, 4, size=2000)
+    targets = (rng.random(2000) < 0.3).astype(int)
+    plain = Plain(logits, targets)
+    for name in ("ada_ece", "l2_debiased", "ece_sweep"):
+        value = metrics(logits, targets, names=[name])[name]
+        assert value == pytest.approx(getattr(plain, name)(), abs=1e-12), name
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 25).flatmap(
@@ -108,6 +119,15 @@ def test_smece_is_the_fixed_point_of_the_reflected_gaussian_kernel(scale, signal
     plain = Plain(logits, targets)
     sigma = metrics(logits, targets, names=["smece"])["smece"]
     assert plain.smoothed(sigma) == pytest.approx(sigma, abs=1e-10)
+
+
+def test_smece_resolves_gaps_of_opposite_sign_a_hundredth_apart():
+    confidence = np.repeat([0.604, 0.614], 500)
+    right = np.concatenate([np.arange(500) < 300, np.arange(500) < 309])
+    logits, targets = np.log([confidence, 1 - confidence]).T, (~right).astype(int)
+    sigma = metrics(logits, targets, names=["smece"])["smece"]
+    assert 0.002 < sigma < 0.004
+    assert Plain(logits, targets).smoothed(sigma) == pytest.approx(sigma, abs=1e-10)
 
 
 def test_smece_below_the_narrowest_kernel_is_the_error_at_that_kernel():
