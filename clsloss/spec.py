@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from clsloss.adapters import adapt
+from clsloss.adapt import adapt
 from clsloss.base import REGISTER, Loss
-from clsloss.checks import IGNORE_INDEX
+from clsloss.checks import IGNORE_INDEX, class_numbers
 from clsloss.combine import SumLoss
 
 RESERVED = ("weight", "ignore_index", "reduction", "size_average", "reduce")
@@ -73,7 +73,7 @@ def create(
         reduction: "mean", "sum" or "none".
 
     Returns:
-        The loss of that name; for an import path what `clsloss.adapters.adapt` makes of it.
+        The loss of that name; for an import path what `clsloss.adapt.adapt` makes of it.
 
     Raises:
         ValueError: if the spec is wrong, in one line that says where, and what would be right.
@@ -85,6 +85,7 @@ def create(
     terms = parse(spec)
     single = len(terms) == 1 and terms[0].coefficient == 1
     try:
+        weight = class_numbers("weight", weight)
         if single:
             return _build(terms[0], weight, ignore_index, reduction)
         losses = [_build(term, weight, ignore_index, "mean") for term in terms]
@@ -111,7 +112,7 @@ def _parse_term(text: str, spec: str) -> Term:
         raise ValueError(
             f"a term of a loss is [NUMBER*]NAME[:key=value,...], got {text!r} in {spec!r}"
         )
-    name, *parts = rest.strip().split(":")
+    name, *parts = (part.strip() for part in rest.split(":"))
     if parts and "=" not in parts[0] and name not in REGISTER:
         name = f"{name}:{parts.pop(0)}"
     settings: dict[str, object] = {}
