@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analyze.evaluation import Evaluated
-from analyze.runs import as_text
+from analyze.runs import as_text, option_texts
 from analyze.statistics import (
     CONFIDENCE,
     FEWEST_SEEDS,
@@ -63,7 +63,7 @@ def compare(
     for one in evaluated:
         by_setting.setdefault(as_text(one.run.setting), []).append(one)
     for _, runs in sorted(by_setting.items()):
-        setting = {name: runs[0].run.setting.get(name) for name in options}
+        setting = option_texts(runs[0].run.setting, options)
         for pairs in _pairs(runs, reference):
             for metric in pairs[0][0].metrics:
                 if metric not in NOT_COMPARED:
@@ -138,8 +138,8 @@ def _with_verdicts(frame: pd.DataFrame, differences: list[Difference | None]) ->
         for row in frame.itertuples()
     ]
     frame["seeds_needed"] = [
-        seeds_needed(difference, (1 - CONFIDENCE) / family) if difference and primary else np.nan
-        for difference, primary in zip(differences, frame["primary"], strict=True)
+        seeds_needed(difference, (1 - CONFIDENCE) / family) if difference and tested else np.nan
+        for difference, tested in zip(differences, ~np.isnan(p), strict=True)
     ]
     return frame
 

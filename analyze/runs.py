@@ -177,6 +177,11 @@ def varying(settings: Sequence[dict[str, Any]]) -> list[str]:
     return [name for name in names if len({as_text(s.get(name)) for s in settings}) > 1]
 
 
+def option_texts(setting: dict[str, Any], options: Sequence[str]) -> dict[str, str]:
+    """The options' values as a table's cells: text, so that 3 stays 3; "" where a run has none."""
+    return {name: as_text(setting[name]) if name in setting else "" for name in options}
+
+
 def as_text(value: object) -> str:
     """An option's value as a table shows it, alike for equal values."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

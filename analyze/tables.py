@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 
 from analyze.evaluation import Evaluated
-from analyze.runs import LeftOut, as_text
+from analyze.runs import LeftOut, as_text, option_texts
 from analyze.statistics import interval, over_seeds
 
 
 def runs_table(evaluated: Sequence[Evaluated], options: Sequence[str]) -> pd.DataFrame:
     """A row a run, in their order: options that vary, loss, seed, temperature, all metrics."""
     rows = [
-        {name: one.run.setting.get(name) for name in options}
+        option_texts(one.run.setting, options)
         | {
             "loss": one.run.loss,
             "seed": one.run.seed,
@@ -48,7 +48,7 @@ def losses_table(
     settings = {as_text(s): s for s in (one.run.setting for one in evaluated)}
     settings |= {as_text(out.setting): out.setting for out in diverged if out.setting}
     return pd.DataFrame(
-        {name: settings[setting].get(name) for name in options}
+        option_texts(settings[setting], options)
         | {
             "loss": loss,
             "scale_arbitrary": any(one.run.scale_arbitrary for one in groups.get(key, [])),

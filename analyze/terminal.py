@@ -35,7 +35,7 @@ def print_report(report: Report, console: Console) -> None:
     for setting, losses in _groups(report.losses, report.options):
         console.print()
         if setting:
-            title = ", ".join(f"{name} {as_text(value)}" for name, value in setting.items())
+            title = ", ".join(f"{name} {value}" for name, value in setting.items() if value)
             console.print(Text(title, style="bold"))
         compared = _within(report.comparisons, setting)
         console.print(_losses(losses, compared))
@@ -117,7 +117,7 @@ def _difference(row: dict[str, Any]) -> list[str]:
         f"{signed(row['low'])} to {signed(row['high'])}" if row["seeds"] > 1 else "",
         f"{row['p_holm']:.2g}" if known else "",
         row["verdict"] or ("no spread over seeds" if enough else f"below {FEWEST_SEEDS} seeds"),
-        needed if row["seeds"] > 1 else "",
+        needed if known else "",
     ]
 
 
@@ -148,12 +148,11 @@ def _groups(table: pd.DataFrame, options: list[str]) -> list[tuple[dict[str, Any
     """The rows of each setting, in the table's order."""
     if not options:
         return [({}, table)]
-    keys = table[options].map(as_text).agg("\x1f".join, axis=1)
-    groups = [rows for _, rows in table.groupby(keys, sort=False)]
+    groups = [rows for _, rows in table.groupby(options, sort=False)]
     return [(rows[options].iloc[0].to_dict(), rows) for rows in groups]
 
 
-def _within(table: pd.DataFrame, setting: dict[str, Any]) -> pd.DataFrame:
+def _within(table: pd.DataFrame, setting: dict[str, str]) -> pd.DataFrame:
     for name, value in setting.items():
-        table = table[table[name].map(as_text) == as_text(value)]
+        table = table[table[name] == value]
     return table

@@ -144,15 +144,32 @@ def test_runs_are_compared_within_their_setting(tmp_path):
     alone = tmp_path / "alone"
     write_study(alone, arguments, range(3), lr=0.1)
     expected = build_report([alone]).comparisons
-    block = report.comparisons[report.comparisons.lr == 0.1]
+    block = report.comparisons[report.comparisons.lr == "0.1"]
     for column in ("difference", "low", "high", "p"):
         assert block[column].tolist() == pytest.approx(expected[column].tolist(), nan_ok=True)
     assert block[block.primary].p_holm.min() >= expected[expected.primary].p_holm.min()
-    assert set(report.comparisons.lr) == {0.02, 0.1}
-    assert sorted(report.losses.lr) == [0.02, 0.02, 0.1, 0.1, 0.5]
+    assert set(report.comparisons.lr) == {"0.02", "0.1"}
+    assert sorted(report.losses.lr) == ["0.02", "0.02", "0.1", "0.1", "0.5"]
     text = printed(report)
     assert "lr 0.5" in text
     assert "No comparisons: ce has no run here." in text
+
+
+def test_an_option_that_some_runs_lack_separates_them_and_stays_as_it_was_written(tmp_path):
+    losses = {"ce": {"n": 60}, "focal": {"n": 60}}
+    write_study(tmp_path, losses, range(3), epochs=3)
+    write_study(tmp_path, losses, range(3), epochs=3, imbalance=10)
+    write_study(tmp_path, losses, range(3), epochs=4, imbalance=0.5)
+    report = build_report([tmp_path])
+    assert report.options == ["epochs", "imbalance"]
+    settings = [("3", ""), ("3", "10"), ("4", "0.5")]
+    for table in (report.runs, report.losses, report.comparisons):
+        found = table[["epochs", "imbalance"]].drop_duplicates().itertuples(index=False)
+        assert sorted(map(tuple, found)) == settings
+    text = printed(report)
+    for title in ("epochs 3\n", "epochs 3, imbalance 10\n", "epochs 4, imbalance 0.5\n"):
+        assert title in text
+    assert "No comparisons" not in text
 
 
 def test_another_reference_turns_the_signs(study, report):
