@@ -66,7 +66,8 @@ def compare(
         setting = option_texts(runs[0].run.setting, options)
         for pairs in _pairs(runs, reference):
             for metric in pairs[0][0].metrics:
-                if metric not in NOT_COMPARED:
+                everywhere = all(metric in one.metrics for pair in pairs for one in pair)
+                if everywhere and metric not in NOT_COMPARED:
                     row, difference = _compare_metric(pairs, metric, rng)
                     rows.append(setting | row)
                     differences.append(difference)

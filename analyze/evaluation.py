@@ -15,6 +15,12 @@ from analyze.runs import LeftOut, Run, as_text
 PREDICTIONS = "predictions.npz"
 # The temperature changes neither: no column of their own after it.
 UNCHANGED = ("accuracy", "top5")
+# Of people's answers only the trainer knows: taken from summary.json where it has them.
+HUMAN = [
+    f"human_{name}{suffix}"
+    for suffix in ("", "_ts")
+    for name in ("cross_entropy", "total_variation")
+]
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Evaluated:
         temperature_at_bound: Whether that ended at a bound.
         metrics: Name -> value; NAME_ts is after temperature, `nll_calibration` and
             `brier_calibration` are what the temperature takes away (what it leaves is the
-            refinement, NAME_ts).
+            refinement, NAME_ts), and `human_...` is there where summary.json has it.
         per_example: The metrics that are means over examples, float64 (N,) each, in the order
             of the examples' indices.
         examples: Identifies the test examples and their labels.
@@ -69,6 +75,8 @@ def evaluate_run(run: Run) -> Evaluated | LeftOut:
         terms[f"{name}_calibration"] = terms[name] - terms[f"{name}_ts"]
     if reason := _disagreement(run, values):
         return run.left_out(f"broken: {reason}")
+    said = {name: run.summary.get(f"test/{name}") for name in HUMAN}
+    values |= {name: float(v) for name, v in said.items() if isinstance(v, int | float)}
     return Evaluated(run, *temperature, values, terms, _examples(test, order))
 
 

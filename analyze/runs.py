@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Options that say where a run went and how it was watched, not what it computed.
+# Options that say where a run went and how it was watched and judged, not what it learned.
 BOOKKEEPING = frozenset(
     (
         *("output", "study", "name", "wandb", "project", "group", "tags"),
-        *("fresh", "checkpoint_every", "threads", "data_dir"),
+        *("fresh", "checkpoint_every", "threads", "data_dir", "test_probabilities"),
     )
 )
 # Kinds of input for which a softmax of the scores is no estimate of a probability.

@@ -64,8 +64,11 @@ def losses_table(
 def _over_seeds(runs: Sequence[Evaluated]) -> dict[str, float]:
     """Mean, sd and interval of the temperature and every metric."""
     cells: dict[str, float] = {}
-    for name in ("temperature", *runs[0].metrics) if runs else ():
-        values = [one.metrics.get(name, one.temperature) for one in runs]
+    columns: dict[str, list[float]] = {}
+    for one in runs:
+        for name, value in {"temperature": one.temperature, **one.metrics}.items():
+            columns.setdefault(name, []).append(value)
+    for name, values in columns.items():
         sd = low = high = np.nan
         if len(values) > 1:
             sd = float(np.std(values, ddof=1))

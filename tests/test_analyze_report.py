@@ -1,6 +1,7 @@
 """The report: its tables against the definitions, its files, its words."""
 
 import io
+import json
 import shutil
 
 import numpy as np
@@ -170,6 +171,24 @@ def test_an_option_that_some_runs_lack_separates_them_and_stays_as_it_was_writte
     for title in ("epochs 3\n", "epochs 3, imbalance 10\n", "epochs 4, imbalance 0.5\n"):
         assert title in text
     assert "No comparisons" not in text
+
+
+def test_agreement_with_people_is_taken_from_the_summaries_that_have_it(tmp_path):
+    folders = write_study(tmp_path, {"ce": {"n": 60}, "focal": {"n": 60}}, range(3))
+    for i, folder in enumerate(folders):
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["test/human_cross_entropy"] = 0.5 + 0.01 * i
+        if i:
+            summary["test/human_total_variation"] = 0.1
+        (folder / "summary.json").write_text(json.dumps(summary))
+    report = build_report([tmp_path])
+    assert report.runs.human_cross_entropy.tolist() == pytest.approx(0.5 + 0.01 * np.arange(6))
+    rows = report.comparisons.set_index("metric")
+    assert rows.difference["human_cross_entropy"] == pytest.approx(0.03)
+    assert rows.verdict["human_cross_entropy"] == "exploratory"
+    assert "human_total_variation" not in rows.index  # one run lacks it
+    losses = report.losses.set_index("loss")
+    assert losses.human_total_variation_mean["ce"] == pytest.approx(0.1)
 
 
 def test_another_reference_turns_the_signs(study, report):
