@@ -114,7 +114,7 @@ def test_a_file_that_is_no_array_of_numbers_is_refused_and_never_unpickled(
     refused(train_here, said, train_labels=tmp_path / "labels.npy")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     hnp.arrays(
         st.one_of(
@@ -206,6 +206,7 @@ def test_people_must_give_probabilities_for_the_test_images(train_here, tmp_path
     refused(train_here, "holds class indices: expected probab", test_probabilities=path)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_one_line_and_exits_with_2(cli, tmp_path):
     path = saved(tmp_path / "labels.npy", indices() + 1)
     done = cli(
