@@ -1,0 +1,253 @@
+"""Folders of images: decoded as Pillow does, in ImageFolder's order, once."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from experiments import data, folder
+from experiments.config import Refused, RunConfig
+
+SIZE = 8
+
+
+def picture(seed, mode="RGB", size=(SIZE, SIZE)):
+    values = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """Two classes; three training images and one test image of each."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for part, n in (("train", 3), ("test", 1)):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for i in range(n):
+                path = tmp_path / "images" / part / name / f"{i}.png"
+                picture(10 * label + i).save(path)
+    return tmp_path / "images"
+
+
+def caches(where):
+    return sorted(where.glob(".decoded-*.safetensors"))
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """How often images are decoded."""
+    times = []
+    real = folder._decode_all
+    monkeypatch.setattr(folder, "_decode_all", lambda *args: times.append(1) or real(*args))
+    return times
+
+
+# ------------------------------------------------------------------------------------- decoding
+
+
+def test_images_and_labels_are_imagefolders_in_its_order(root):
+    for name in ("b10.PNG", "b9.png", "a.png"):
+        picture(len(name)).save(root / "train" / "dog" / name, format="png")
+    (root / "train" / "dog" / "notes.txt").write_text("no image")
+    decoded = folder.read(root, SIZE)
+    for part in folder.PARTS:
+        theirs = ImageFolder(root / part)
+        assert list(decoded.classes) == theirs.classes
+        assert decoded.targets[part].tolist() == theirs.targets
+        for ours, (image, _) in zip(decoded.pixels[part], theirs, strict=True):
+            assert (ours.transpose(1, 2, 0) == np.asarray(image)).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_every_8_bit_mode_becomes_rgb(root, mode):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    path = root / "train" / "cat" / f"0.{suffix}"
+    picture(5, mode).save(path)
+    decoded = folder.read(root, SIZE).pixels["train"]
+    expected = np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
+    assert any((image == expected).all() for image in decoded)
+
+
+def test_images_of_another_size_are_resized_by_their_shorter_side_and_cropped(root):
+    # Red, white and blue stripes: of a wide image the middle stays.
+    values = np.zeros((40, 120, 3), dtype=np.uint8)
+    values[:, :40, 0] = values[:, 80:, 2] = 255
+    values[:, 40:80] = 255
+    Image.fromarray(values).save(root / "train" / "cat" / "0.png")
+    first = folder.read(root, SIZE).pixels["train"][0]
+    assert first.shape == (3, SIZE, SIZE)
+    assert (first[:, :, 2:-2] == 255).all()
+
+
+def test_many_images_keep_their_order_over_several_chunks(root, monkeypatch):
+    monkeypatch.setattr(folder, "_CHUNK", 2)
+    decoded = folder.read(root, SIZE).pixels["train"]
+    expected = [
+        np.asarray(picture(10 * c + i)).transpose(2, 0, 1) for c in (0, 1) for i in range(3)
+    ]
+    assert (decoded == np.stack(expected)).all()
+
+
+def test_data_sets_come_from_folders_with_every_training_image_in_one_part(root):
+    loaded = data.load(RunConfig(dataset="folder", data_dir=root, image_size=SIZE, val_size=0.34))
+    assert loaded.classes == ("cat", "dog")
+    assert loaded.train.pixels.shape == (4, 3, SIZE, SIZE)
+    assert sorted(loaded.val.targets.tolist()) == [0, 1]
+
+
+# ------------------------------------------------------------------------------- what is refused
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def as_16_bits(path):
+    Image.fromarray(np.full((SIZE, SIZE), 40_000, dtype=np.uint16)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (truncate, "cannot decode"),
+        (lambda path: path.write_bytes(b""), "cannot decode"),
+        (lambda path: path.write_text("no image"), "cannot decode"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot decode"),
+        (as_16_bits, "8 bits a channel are needed"),
+    ],
+)
+def test_a_broken_image_is_named_not_skipped(root, spoil, said):
+    path = root / "train" / "dog" / "1.png"
+    spoil(path)
+    with pytest.raises(Refused) as refusal:
+        folder.read(root, SIZE)
+    assert said in str(refusal.value)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not caches(root)
+
+
+def rename(root, old, new):
+    (root / old).rename(root / new)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda root: rename(root, "train", "training"), "--dataset folder needs"),
+        (lambda root: rename(root, "test", "testing"), "cannot read"),
+        (lambda root: rename(root, "test/dog", "test/wolf"), "only one has 'dog'"),
+        (
+            lambda root: [rename(root, f"{part}/dog", part + "-dog") for part in folder.PARTS],
+            "2 cl",
+        ),
+        (lambda root: [p.unlink() for p in (root / "test").rglob("*.png")], "no images in"),
+    ],
+)
+def test_a_wrong_layout_is_refused(root, spoil, said):
+    spoil(root)
+    with pytest.raises(Refused, match=said):
+        folder.read(root, SIZE)
+
+
+# -------------------------------------------------------------------------------------- the cache
+
+
+def test_images_are_decoded_once(root, decodings):
+    first = folder.read(root, SIZE)
+    second = folder.read(root, SIZE)
+    assert len(decodings) == 1
+    assert len(caches(root)) == 1
+    for part in folder.PARTS:
+        assert (first.pixels[part] == second.pixels[part]).all()
+        assert (first.targets[part] == second.targets[part]).all()
+
+
+def later(path):
+    """Another picture of the same size in bytes, a moment later."""
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: later(root / "train" / "cat" / "0.png"),
+        lambda root: picture(77).save(root / "train" / "cat" / "3.png"),
+        lambda root: (root / "train" / "cat" / "2.png").unlink(),
+        lambda root: rename(root, "train/cat/0.png", "train/cat/9.png"),
+        lambda root: rename(root, "train/cat/0.png", "train/dog/9.png"),
+    ],
+)
+def test_any_change_of_names_sizes_or_times_decodes_anew(root, decodings, change):
+    folder.read(root, SIZE)
+    change(root)
+    decoded = folder.read(root, SIZE)
+    assert len(decodings) == 2
+    assert len(decoded.pixels["train"]) == len(list((root / "train").rglob("*.png")))
+
+
+def test_another_image_size_is_another_cache(root, decodings):
+    assert folder.read(root, SIZE).pixels["train"].shape[-1] == SIZE
+    assert folder.read(root, 4).pixels["train"].shape[-1] == 4
+    assert folder.read(root, SIZE).pixels["train"].shape[-1] == SIZE
+    assert len(decodings) == 2
+
+
+def test_a_moved_folder_keeps_its_cache(root, decodings):
+    folder.read(root, SIZE)
+    moved = root.rename(root.parent / "moved")
+    folder.read(moved, SIZE)
+    assert len(decodings) == 1
+
+
+def test_beside_read_only_data_the_users_cache_folder_is_used(root, decodings, tmp_path):
+    root.chmod(0o555)
+    try:
+        folder.read(root, SIZE)
+        folder.read(root, SIZE)
+    finally:
+        root.chmod(0o755)
+    assert not caches(root)
+    assert len(caches(tmp_path / "cache" / "resnet-losses")) == 1
+    assert len(decodings) == 1
+
+
+def test_a_damaged_cache_is_made_anew(root, decodings):
+    expected = folder.read(root, SIZE).pixels["train"]
+    (cache,) = caches(root)
+    cache.write_bytes(cache.read_bytes()[:-10])
+    assert (folder.read(root, SIZE).pixels["train"] == expected).all()
+    folder.read(root, SIZE)
+    assert len(decodings) == 2
+
+
+def test_without_room_for_a_cache_the_run_goes_on(root, capsys, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(folder, "save_file", full)
+    assert len(folder.read(root, SIZE).pixels["train"]) == 6
+    assert "No space left on device" in capsys.readouterr().out
+    assert list(root.glob("*.tmp")) == []
+
+
+# ------------------------------------------------------------------------------ CIFAR-10 as JPEGs
+
+
+@pytest.mark.skipif("CIFAR10_JPEG" not in os.environ, reason="CIFAR10_JPEG names no folder")
+def test_cifar_10_as_60000_jpegs_is_there_within_a_second_once_decoded():
+    root = Path(os.environ["CIFAR10_JPEG"])
+    decoded = folder.read(root, 32)
+    started = time.process_time()
+    decoded = folder.read(root, 32)
+    assert time.process_time() - started < 1
+    assert decoded.pixels["train"].shape == (50_000, 3, 32, 32)
+    assert (np.bincount(decoded.targets["test"]) == 1000).all()
+    # The published mean of CIFAR-10's training pixels, but for what JPEG changed.
+    means = decoded.pixels["train"].mean((0, 2, 3)) / 255
+    assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=0.005)
