@@ -21,13 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         study = studies.read(options.study, options.set, options.output)
-        if options.command == "list":
-            return _list(study)
-        if options.command == "status":
-            return _status(study)
-        return _run(study, options)
+        if options.command == "run":
+            return _run(study, options)
+        # `list STUDY | head` closes the pipe early, which is no error.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        return _list(study) if options.command == "list" else _status(study)
     except Refused as refusal:
-        print(f"{refusal}", file=sys.stderr)
+        print(refusal, file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -58,11 +58,12 @@ def until(condition, seconds: float = 120):
     return result
 
 
-def in_the_middle(output: Path) -> Path | None:
-    """A run that has trained an epoch and is not finished, while another is finished."""
-    finished = list(output.glob("*/*/summary.json"))
-    for metrics in output.glob("*/*/metrics.jsonl") if finished else []:
-        if metrics.stat().st_size and not (metrics.parent / "summary.json").exists():
+def in_the_middle(output: Path, finished: int = 1) -> Path | None:
+    """A run that has trained one epoch, once that many others are finished."""
+    if len(list(output.glob("*/*/summary.json"))) < finished:
+        return None
+    for metrics in output.glob("*/*/metrics.jsonl"):
+        if metrics.read_bytes().count(b"\n") == 1:
             return metrics.parent
     return None
 
@@ -74,13 +75,13 @@ class Attack(threading.Thread):
         victim: the folder of that run.
     """
 
-    def __init__(self, output: Path, deed) -> None:
+    def __init__(self, output: Path, deed, finished: int = 1) -> None:
         super().__init__(daemon=True)
-        self.output, self.deed = output, deed
+        self.output, self.deed, self.finished = output, deed, finished
         self.start()
 
     def run(self) -> None:
-        self.victim = until(lambda: in_the_middle(self.output))
+        self.victim = until(lambda: in_the_middle(self.output, self.finished))
         self.deed(self.victim)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -101,8 +102,14 @@ def test_two_runners_share_a_study(tmp_path, undisturbed, run):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_leaves_checkpoints_to_go_on_from(tmp_path, undisturbed, run, number):
+    def stop(victim):
+        os.kill(owner(victim), signal.SIGSTOP)  # so that it does not finish before it hears
+        os.kill(os.getpid(), number)
+        time.sleep(0.5)
+        os.kill(owner(victim), signal.SIGCONT)
+
     study = write(tmp_path, *GRID)
-    attack = Attack(tmp_path, lambda victim: os.kill(os.getpid(), number))
+    attack = Attack(tmp_path, stop, finished=0)
     status, output = run("run", study, "--output", tmp_path, "--workers", 2)
     assert status == 128 + number, output
     with pytest.raises(ProcessLookupError):
