@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help demo test slow lint clean
+.PHONY: help demo test slow faults lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,10 +26,13 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	@touch $@
 
 test: $(VENV)/.dev  ## the whole test suite (without the slow tests)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: $(VENV)/.dev  ## the slow tests: long simulations, faults, studies
 	$(BIN)/python -m pytest -m slow
+
+faults: $(VENV)/.dev  ## a hundred real kill -9 at random moments: the result stays the same
+	$(BIN)/python -m pytest -m slow tests/test_faults.py
 
 lint: $(VENV)/.dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .
