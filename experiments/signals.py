@@ -34,5 +34,6 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or number
-        # Who asks twice does not want to wait for the checkpoint.
-        signal.signal(number, signal.SIG_DFL)
+        # Who asks twice does not want to wait for the checkpoint; SLURM may warn twice.
+        if number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
