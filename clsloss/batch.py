@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -220,5 +222,4 @@ def mean(values: Tensor, weights: Tensor) -> Tensor:
 
 def ratio(total: Tensor, divisor: Tensor) -> Tensor:
     """``total / divisor``; 0 with zero gradients where the divisor is 0, where torch gives NaN."""
-    nothing = divisor == 0
-    return (total / divisor.masked_fill(nothing, 1.0)).masked_fill(nothing, 0.0)
+    return total / divisor.masked_fill(divisor == 0, math.inf)

@@ -56,10 +56,10 @@ def focal_loss(
     scale = _class_scale(alpha, batch)
     if batch.soft:
         q = batch.q if scale is None else batch.q * batch.spread(scale)
-        values = (q * _focus(-F.log_softmax(batch.logits, batch.dim), gamma)).sum(batch.dim)
+        values = -(q * _focus(F.log_softmax(batch.logits, batch.dim), gamma)).sum(batch.dim)
     else:
         ce = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
-        values = _focus(ce, gamma)
+        values = -_focus(-ce, gamma)
         if scale is not None:
             values = values * batch.at_labels(scale)
     if isinstance(alpha, int | float):
@@ -110,10 +110,10 @@ def sigmoid_focal_loss(
     z, q = batch.logits, batch.q
     values = F.binary_cross_entropy_with_logits(z, q, reduction="none")
     if gamma:
-        # 1 - p_t without a difference that rounds to 0
-        values = _modulate(z.sigmoid() * (1 - q) + (-z).sigmoid() * q, values, gamma)
+        # 1 - p_t, between 1 - p and p, without a difference that rounds to 0
+        values = _modulate(torch.lerp(z.sigmoid(), (-z).sigmoid(), q), values, gamma)
     if alpha is not None:
-        values = values * (alpha * q + (1 - alpha) * (1 - q))
+        values = values * (q * (2 * alpha - 1) + (1 - alpha))
     if batch.weight is not None:
         values = values * batch.spread(batch.weight)
     values = values.mean(batch.dim)
@@ -122,18 +122,14 @@ def sigmoid_focal_loss(
     return batch.reduce(values, reduction)
 
 
-def _focus(ce: Tensor, gamma: float) -> Tensor:
-    """(1-p)^γ (-log p), of ce = -log p."""
-    return _modulate(-torch.expm1(-ce), ce, gamma) if gamma else ce
+def _focus(log_p: Tensor, gamma: float) -> Tensor:
+    """(1-p)^γ log p."""
+    return _modulate(-torch.expm1(log_p), log_p, gamma) if gamma else log_p
 
 
 def _modulate(miss: Tensor, values: Tensor, gamma: float) -> Tensor:
-    """miss^γ values; 0 with zero gradient where miss is 0, as is the limit.
-
-    There the gradient of the power is infinite for γ < 1, and autograd would make NaN of it.
-    """
-    none = miss < torch.finfo(miss.dtype).tiny
-    return (miss.masked_fill(none, 1.0).pow(gamma) * values).masked_fill(none, 0.0)
+    """miss^γ values, with a finite gradient at miss = 0, where the power has none for γ < 1."""
+    return miss.clamp_min(torch.finfo(miss.dtype).tiny).pow(gamma) * values
 
 
 def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | None:

@@ -53,13 +53,14 @@ def crammer_singer_loss(
     """
     check_positive("margin", margin)
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
+    index, ignored = batch.index, batch.ignored
     with torch.no_grad():
-        others = input.scatter(batch.dim, batch.index, float("-inf"))
+        others = input.scatter(batch.dim, index, float("-inf"))
         rival = others.max(batch.dim, keepdim=True).indices
     # both scores in one gather, whose backward writes one tensor of the input's shape
-    scores = input.gather(batch.dim, torch.cat([rival, batch.index], batch.dim))
+    scores = input.gather(batch.dim, torch.cat([rival, index], batch.dim))
     best, own = scores.to(batch.logits.dtype).unbind(batch.dim)
-    values = F.relu(margin + best - own).masked_fill(batch.ignored, 0.0)
+    values = F.relu(margin + best - own).masked_fill(ignored, 0.0)
     return batch.reduce(batch.weigh(values), reduction)
 
 

@@ -163,6 +163,8 @@ class OverlapLoss(Loss):
     `statistics`. Per image it has one value for each image, (N,), and is additive.
     """
 
+    additive = False
+
     def __init__(
         self,
         smooth: float,

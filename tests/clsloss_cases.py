@@ -1,30 +1,28 @@
 """Inputs for the tests of the losses: batches and settings drawn by hypothesis, and fixed ones."""
 
+import re
+import sys
+
 import torch
 from hypothesis import strategies as st
 
 import clsloss
+from clsloss.base import REGISTER
 
 HEART = ("ce", "label_smoothing", "focal", "hinge", "nll", "kl")
-ADDITIVE = (*HEART, "bce", "sigmoid_focal", "brier", "mae")
-EVERY = (*ADDITIVE, "dice", "tversky")
-SOFT = tuple(name for name in EVERY if name not in ("hinge", "nll"))
-HEART_SOFT = tuple(name for name in HEART if name in SOFT)
+EVERY = tuple(clsloss.names())
+ADDITIVE = tuple(name for name in EVERY if REGISTER[name].additive)
+SOFT = tuple(name for name in EVERY if REGISTER[name].takes_probabilities)
+LOG_PROBS = tuple(name for name in EVERY if REGISTER[name].input_kind == "log_probs")
 
-FUNCTIONS = {
-    "ce": clsloss.cross_entropy,
-    "label_smoothing": clsloss.label_smoothing_cross_entropy,
-    "focal": clsloss.focal_loss,
-    "hinge": clsloss.crammer_singer_loss,
-    "nll": clsloss.nll_loss,
-    "kl": clsloss.kl_div_loss,
-    "bce": clsloss.one_vs_rest_bce_loss,
-    "sigmoid_focal": clsloss.sigmoid_focal_loss,
-    "brier": clsloss.brier_loss,
-    "mae": clsloss.mae_loss,
-    "dice": clsloss.dice_loss,
-    "tversky": clsloss.tversky_loss,
-}
+
+def function_of(name):
+    """The function that the docstring of a loss's class points to."""
+    cls = REGISTER[name]
+    return getattr(sys.modules[cls.__module__], re.search(r"see `(\w+)`", cls.__doc__)[1])
+
+
+FUNCTIONS = {name: function_of(name) for name in EVERY}
 
 SETTINGS = {
     "label_smoothing": {"smoothing": [0.0, 0.1, 0.9]},
@@ -60,7 +58,7 @@ def batches(draw, name="ce", soft=None, unbatched=True):
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     scale = draw(st.sampled_from([0.1, 3.0, 40.0]))
     logits = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-    if name in ("nll", "kl"):
+    if name in LOG_PROBS:
         logits = logits.log_softmax(dim)
     weight = None
     if draw(st.booleans()):
@@ -84,7 +82,7 @@ def batch(name, shape=(4, 5), *, soft=False, seed=0, dtype=torch.float64, ignore
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(shape, generator=generator, dtype=torch.float64)
     dim = min(len(shape) - 1, 1)
-    if name in ("nll", "kl"):
+    if name in LOG_PROBS:
         logits = logits.log_softmax(dim)
     if soft:
         target = torch.randn(shape, generator=generator, dtype=torch.float64).softmax(dim)
@@ -107,4 +105,4 @@ def cases(names=EVERY):
 
 def build(name, **settings):
     """The loss of that name."""
-    return clsloss.base.REGISTER[name](**settings)
+    return REGISTER[name](**settings)

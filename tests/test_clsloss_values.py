@@ -13,7 +13,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 import clsloss
 
-DRAWS = settings(max_examples=60, deadline=None)
+DRAWS = settings(max_examples=40, deadline=None)
 
 
 @pytest.mark.parametrize("name", ADDITIVE)
