@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -52,8 +53,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     try:
         temporary.mkdir()
         for name, group in checkpoint.tensors.items():
-            whole = {key: tensor.detach().contiguous().clone() for key, tensor in group.items()}
-            save_file(whole, temporary / f"{name}.safetensors")
+            save_file(packed(group), temporary / f"{name}.safetensors")
         (temporary / "state.json").write_text(json.dumps(checkpoint.state))
         manifest = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
         (temporary / _MANIFEST).write_text(json.dumps(manifest))
@@ -71,6 +71,14 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in _newest_first(folder)[_KEEP:]:
         shutil.rmtree(old)
+
+
+def packed(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies as safetensors takes them: contiguous, and none a view of another."""
+    return {
+        key: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for key, tensor in group.items()
+    }
 
 
 def load(folder: Path) -> Checkpoint | None:

@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from experiments import locks, tracking
+from experiments.checkpoint import packed
 from experiments.config import Refused, RunConfig
 
 _VERSIONS = ("torch", "torchvision", "timm", "accelerate", "wandb", "numpy")
@@ -157,7 +158,7 @@ class Record:
         """Write weights, predictions and, last, summary.json; then end the W&B run."""
         if weights:
             temporary = self.folder / ".model.tmp"
-            save_file({k: v.detach().contiguous().clone() for k, v in weights.items()}, temporary)
+            save_file(packed(weights), temporary)
             temporary.replace(self.folder / "model.safetensors")
         archive = self.folder / "predictions.npz"
         if predictions:
