@@ -23,12 +23,13 @@ from clsloss.cross_entropy import (
     label_smoothing_cross_entropy,
     nll_loss,
 )
+from clsloss.dice import DiceLoss, dice_loss
 from clsloss.distance import BrierLoss, MAELoss, brier_loss, mae_loss
 from clsloss.focal import FocalLoss, SigmoidFocalLoss, focal_loss, sigmoid_focal_loss
 from clsloss.hinge import CrammerSingerLoss, crammer_singer_loss
 from clsloss.kl import KLDivLoss, kl_div_loss
-from clsloss.overlap import DiceLoss, TverskyLoss, dice_loss, tversky_loss
 from clsloss.spec import create, describe, names
+from clsloss.tversky import TverskyLoss, tversky_loss
 
 __all__ = [
     "BrierLoss",

@@ -1,0 +1,88 @@
+"""The Dice loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from clsloss.batch import Batch
+from clsloss.checks import IGNORE_INDEX, check_flag, check_not_negative
+from clsloss.overlap import OverlapLoss, overlap_sums, reduce_overlap
+
+
+def dice_loss(
+    input: Tensor,
+    target: Tensor,
+    smooth: float = 1.0,
+    squared: bool = False,
+    per_image: bool = False,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    reduction: str = "mean",
+) -> Tensor:
+    """Dice loss: 1 - mean over classes present of (2 Σ p q + s) / (Σ p + Σ q + s).
+
+    The sums run over the whole batch and its pixels, or over the pixels of each image. A class is
+    present where Σ q > 0, and w_c is its weight in the mean over classes.
+
+    Source: Sudre et al. 2017, "Generalised Dice Overlap as a Deep Learning Loss Function"; the
+    squares are those of Milletari et al. 2016, "V-Net".
+
+    Args:
+        input: logits (N, C, d1, ...), or (C,) unbatched.
+        target: class indices (N, d1, ...), or probabilities in [0, 1] of the input's shape.
+        smooth: s >= 0.
+        squared: squares the terms below the line: Σ p² + Σ q².
+        per_image: sums over each image by itself.
+        weight: weight of each class in the mean over classes, (C,).
+        ignore_index: the label whose pixels count for nothing.
+        reduction: over the classes present, or over the images where ``per_image``: "mean", "sum"
+            or "none". The values are (C,), 0 for absent classes, or (N,) with ``per_image``.
+
+    Returns:
+        A scalar, or the values for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `cross_entropy` does, and for smooth < 0.
+
+    Example:
+        >>> import torch
+        >>> dice_loss(torch.zeros(2, 2), torch.tensor([0, 1]), smooth=0.0)
+        tensor(0.5000)
+    """
+    check_not_negative("smooth", smooth)
+    batch = Batch(input, target, weight, ignore_index)
+    sums = overlap_sums(*_dice_terms(batch, squared), batch, per_image)
+    return reduce_overlap(sums, smooth, batch.weight, per_image, reduction)
+
+
+def _dice_terms(batch: Batch, squared: bool) -> tuple[Tensor, Tensor]:
+    """Hits h and misses m of each class and pixel, so that the loss is Σ m / (Σ h + Σ m + s)."""
+    p, q = F.softmax(batch.logits, batch.dim), batch.q
+    both = 2 * p * q
+    return both, (p - q).square() if squared else p + q - both
+
+
+class DiceLoss(OverlapLoss, name="dice"):
+    """Dice loss over the batch, or over each image; see `dice_loss`."""
+
+    def __init__(
+        self,
+        smooth: float = 1.0,
+        squared: bool = False,
+        per_image: bool = False,
+        *,
+        weight: Tensor | Sequence[float] | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(smooth, per_image, weight, ignore_index, reduction)
+        check_flag("squared", squared)
+        self.squared = squared
+
+    def terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Hits 2 p q and misses p + q - 2 p q, or (p - q)² where squared."""
+        return _dice_terms(batch, self.squared)
