@@ -134,7 +134,8 @@ class Loss(nn.Module):
         return ", ".join(f"{key}={_shown(getattr(self, key))}" for key in settings)
 
     @property
-    def _shared(self) -> Shared:
+    def shared(self) -> Shared:
+        """What `values` passes on: ``focal_loss(input, target, **self.shared)``."""
         return {"weight": self.weight, "ignore_index": self.ignore_index, "reduction": "none"}
 
 

@@ -102,4 +102,4 @@ class OneVsRestBCELoss(Loss, name="bce"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The mean over classes of the binary cross-entropy, of each example."""
-        return one_vs_rest_bce_loss(input, target, self.pos_weight, self.smoothing, **self._shared)
+        return one_vs_rest_bce_loss(input, target, self.pos_weight, self.smoothing, **self.shared)

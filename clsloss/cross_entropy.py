@@ -143,7 +143,7 @@ class CrossEntropyLoss(Loss, name="ce"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """-w_y log p_y of each example."""
-        return cross_entropy(input, target, **self._shared)
+        return cross_entropy(input, target, **self.shared)
 
 
 class LabelSmoothingCrossEntropyLoss(Loss, name="label_smoothing"):
@@ -163,7 +163,7 @@ class LabelSmoothingCrossEntropyLoss(Loss, name="label_smoothing"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """(1-ε) w_y (-log p_y) + (ε/C) Σ_c w_c (-log p_c) of each example."""
-        return label_smoothing_cross_entropy(input, target, self.smoothing, **self._shared)
+        return label_smoothing_cross_entropy(input, target, self.smoothing, **self.shared)
 
 
 class NLLLoss(Loss, name="nll"):
@@ -174,4 +174,4 @@ class NLLLoss(Loss, name="nll"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """-w_y input_y of each example."""
-        return nll_loss(input, target, **self._shared)
+        return nll_loss(input, target, **self.shared)

@@ -100,7 +100,7 @@ class BrierLoss(Loss, name="brier"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """w_y Σ_c (p_c - q_c)² of each example."""
-        return brier_loss(input, target, **self._shared)
+        return brier_loss(input, target, **self.shared)
 
 
 class MAELoss(Loss, name="mae"):
@@ -108,4 +108,4 @@ class MAELoss(Loss, name="mae"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """w_y Σ_c |p_c - q_c| of each example."""
-        return mae_loss(input, target, **self._shared)
+        return mae_loss(input, target, **self.shared)

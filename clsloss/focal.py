@@ -170,7 +170,7 @@ class FocalLoss(Loss, name="focal"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """α_y w_y (1-p_y)^γ (-log p_y) of each example."""
-        return focal_loss(input, target, self.gamma, self.alpha, **self._shared)
+        return focal_loss(input, target, self.gamma, self.alpha, **self.shared)
 
 
 class SigmoidFocalLoss(Loss, name="sigmoid_focal"):
@@ -194,4 +194,4 @@ class SigmoidFocalLoss(Loss, name="sigmoid_focal"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The mean over classes of the binary focal loss, of each example."""
-        return sigmoid_focal_loss(input, target, self.gamma, self.alpha, **self._shared)
+        return sigmoid_focal_loss(input, target, self.gamma, self.alpha, **self.shared)

@@ -84,4 +84,4 @@ class CrammerSingerLoss(Loss, name="hinge"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """w_y max(0, m + max_{j≠y} z_j - z_y) of each example."""
-        return crammer_singer_loss(input, target, self.margin, **self._shared)
+        return crammer_singer_loss(input, target, self.margin, **self.shared)

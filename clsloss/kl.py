@@ -103,4 +103,4 @@ class KLDivLoss(Loss, name="kl"):
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """Σ_c w_c q_c (log q_c - input_c) of each example."""
-        return kl_div_loss(input, target, self.smoothing, **self._shared)
+        return kl_div_loss(input, target, self.smoothing, **self.shared)

@@ -1,0 +1,74 @@
+"""The code in the documentation of the losses runs, and does what the text says of it."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(path):
+    """(file that the block belongs to or "", code) of each block of Python."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return re.findall(r"^```python(?: file=(\S+))?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def _leave_no_names():
+    from clsloss.base import REGISTER
+
+    before = dict(REGISTER)
+    yield
+    REGISTER.clear()
+    REGISTER.update(before)
+
+
+@pytest.mark.usefixtures("_leave_no_names")
+def test_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    torch.manual_seed(0)
+    namespace = {"__name__": "readme"}
+    found = blocks("clsloss/README.md")
+    for file, code in found:
+        if file:
+            Path(file).write_text(code)
+        else:
+            exec(compile(code, "clsloss/README.md", "exec"), namespace)
+    assert len(found) > 5
+    assert "hinge:margin=1.0" in capsys.readouterr().out
+
+
+def test_the_readme_has_a_line_for_each_loss():
+    import clsloss
+
+    text = "".join(code for _, code in blocks("clsloss/README.md"))
+    for cls in clsloss.base.REGISTER.values():
+        assert re.search(rf"^{cls.__name__}\(.*\)\(\w+, \w+\)", text, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_thirteenth_loss_of_the_contributing_page_meets_the_whole_contract(tmp_path):
+    for folder in ("clsloss", "tests", "benchmarks"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for file, code in blocks("CONTRIBUTING.md"):
+        with (tmp_path / file).open("a", encoding="utf-8") as module:
+            module.write("\n\n" + code)
+    tests = sorted(path.name for path in (tmp_path / "tests").glob("test_clsloss_*.py"))
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "gce or generalized", "clsloss"]
+    result = subprocess.run(
+        [*command, *(f"tests/{name}" for name in tests)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert result.returncode == 0, result.stdout
+    passed = int(re.search(r"(\d+) passed", result.stdout)[1])
+    assert passed > 60
