@@ -25,6 +25,10 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+demo: $(VENV)/.runtime  ## six losses, three seeds, real digits: the study and its comparison
+	$(BIN)/python -m experiments run demo
+	$(BIN)/python -m analyze report runs/demo --out reports/demo
+
 test: $(VENV)/.dev  ## the whole test suite (without the slow tests)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
