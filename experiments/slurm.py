@@ -24,6 +24,7 @@ from experiments.config import Refused, RunConfig
 from experiments.processes import Job, share_of_threads, start_server
 
 _MINUTES = 240
+_FEWEST_MINUTES = 5  # SLURM warns 90 s before the end: something has to be trained before that
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 _FOR_EVER = 1_000_000  # submitit's default gives a job up after three time limits
 
@@ -97,8 +98,11 @@ def _executor(folder: Path, options: Mapping[str, str | bool]) -> Any:  # noqa: 
             "--launcher slurm needs SLURM's commands: there is no sbatch on this machine"
         )
     minutes = str(options.get("time", _MINUTES))
-    if not minutes.isdigit():
-        raise Refused(f"--slurm time must be a number of minutes, got {minutes!r}")
+    if not minutes.isdigit() or int(minutes) < _FEWEST_MINUTES:
+        raise Refused(
+            f"--slurm time must be a number of minutes, at least {_FEWEST_MINUTES}, got "
+            f"{minutes!r}: the jobs queue themselves again until their runs are done"
+        )
     # The jobs import what is imported here, a user's own losses too.
     paths = [str(Path(__file__).parents[1]), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
     executor = submitit.SlurmExecutor(folder, max_num_timeout=_FOR_EVER)

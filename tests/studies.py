@@ -58,12 +58,12 @@ def until(condition, seconds: float = 120):
     return result
 
 
-def in_the_middle(output: Path, finished: int = 1) -> Path | None:
+def in_the_middle(output: Path, finished: int = 1, other_than: Path | None = None) -> Path | None:
     """A run that has trained one epoch, once that many others are finished."""
     if len(list(output.glob("*/*/summary.json"))) < finished:
         return None
     for metrics in output.glob("*/*/metrics.jsonl"):
-        if metrics.read_bytes().count(b"\n") == 1:
+        if metrics.parent != other_than and metrics.read_bytes().count(b"\n") == 1:
             return metrics.parent
     return None
 
