@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 from collections.abc import Container
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clsloss.adapters import Bound, Criterion, OwnLoss, PerBatchLoss, PerExampleLoss
-from clsloss.base import Loss
+from clsloss.base import Loss, argument_names
 from clsloss.checks import IGNORE_INDEX, check_reduction
 
 
@@ -45,7 +44,7 @@ def adapt(
             it cannot have.
     """
     check_reduction(reduction)
-    accepted = _accepted(criterion)
+    accepted = argument_names(criterion)
     if isinstance(criterion, type) and issubclass(criterion, Loss):
         loss = criterion(**settings, **_shared(accepted, weight, ignore_index))
         loss.reduction = reduction
@@ -76,17 +75,8 @@ def adapt(
     if not isinstance(output, Exception) and getattr(output, "shape", None) != ():
         shown = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"a loss must give a scalar or a value per example, gave {shown}")
-    return PerBatchLoss(own, reduction=reduction)
-
-
-def _accepted(criterion: Criterion) -> set[str]:
-    """The names of the arguments that the criterion takes; a `Loss` passes ``**kwargs`` on."""
-    parameters = inspect.signature(criterion).parameters.values()
-    names = {p.name for p in parameters}
-    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    if passes_on and isinstance(criterion, type) and issubclass(criterion, Loss):
-        names |= set(inspect.signature(Loss).parameters)
-    return names
+    soft = isinstance(output, Exception) or isinstance(_trial(own, weight, soft=True), Tensor)
+    return PerBatchLoss(own, takes_probabilities=soft, reduction=reduction)
 
 
 def _instance(criterion: Criterion, settings: dict[str, Any]) -> Criterion:
@@ -96,7 +86,8 @@ def _instance(criterion: Criterion, settings: dict[str, Any]) -> Criterion:
         if settings:
             raise ValueError(f"an instance takes no settings, got {', '.join(settings)}")
         return criterion
-    return Bound(criterion, settings)
+    weight = settings.get("weight")
+    return Bound(criterion, {k: v for k, v in settings.items() if k != "weight"}, weight)
 
 
 def _shared(accepted: Container[str], weight: Tensor | None, ignore_index: int) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class OwnLoss(Loss):
         super().__init__(reduction=reduction)
         self.criterion = criterion
         self.input_kind = _input_kind(criterion)
+        self.takes_probabilities = getattr(criterion, "takes_probabilities", True)
         self.additive = hasattr(criterion, "example_weights")
 
     def per_example(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,6 +107,7 @@ class PerBatchLoss(Loss):
 
     Args:
         criterion: ``criterion(input, target)`` gives a scalar.
+        takes_probabilities: whether targets may be class probabilities.
         reduction: "mean", which is the criterion's number, whatever it is.
 
     Raises:
@@ -115,12 +117,15 @@ class PerBatchLoss(Loss):
     additive = False
     per_batch = True
 
-    def __init__(self, criterion: Criterion, *, reduction: str = "mean") -> None:
+    def __init__(
+        self, criterion: Criterion, *, takes_probabilities: bool = True, reduction: str = "mean"
+    ) -> None:
         super().__init__(reduction=reduction)
         if reduction != "mean":
             rule = "a loss with one number per batch has reduction 'mean' only"
             raise ValueError(f"{rule}, got {reduction!r}")
         self.criterion = criterion
+        self.takes_probabilities = takes_probabilities
         self.input_kind = _input_kind(criterion)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -132,31 +137,33 @@ class PerBatchLoss(Loss):
 
 
 class Bound(nn.Module):
-    """A function with its settings, of which tensors are buffers.
+    """A function with its settings.
 
     Args:
         function: ``function(input, target, **settings)``.
         settings: its keyword arguments.
+        weight: class weights (C,) for its argument ``weight``, a buffer; None for its default.
     """
 
-    def __init__(self, function: Criterion, settings: dict[str, Any]) -> None:
+    weight: Tensor | None
+
+    def __init__(
+        self, function: Criterion, settings: dict[str, Any], weight: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.function = function
-        self.settings = tuple(settings)
-        for key, value in settings.items():
-            if isinstance(value, Tensor):
-                self.register_buffer(key, value)
-            else:
-                setattr(self, key, value)
+        self.settings = settings
+        self.register_buffer("weight", weight)
 
     def forward(self, input: Tensor, target: Tensor) -> Any:  # noqa: ANN401
         """The function's value."""
-        return self.function(input, target, **{key: getattr(self, key) for key in self.settings})
+        weights = {} if self.weight is None else {"weight": self.weight}
+        return self.function(input, target, **self.settings, **weights)
 
     def extra_repr(self) -> str:
         """The function's name and its settings."""
         name = getattr(self.function, "__qualname__", repr(self.function))
-        return ", ".join([name, *(f"{key}={getattr(self, key)}" for key in self.settings)])
+        return ", ".join([name, *(f"{key}={value}" for key, value in self.settings.items())])
 
 
 def _input_kind(criterion: object) -> Any:  # noqa: ANN401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -128,15 +128,32 @@ class Loss(nn.Module):
 
     def extra_repr(self) -> str:
         """Every setting, by the constructor's names."""
-        keys = inspect.signature(type(self)).parameters
+        keys = argument_names(type(self))
         # a module among the settings shows itself, as a child
-        settings = [k for k in keys if hasattr(self, k) and k not in self._modules]
+        settings = [key for key in keys if hasattr(self, key) and key not in self._modules]
         return ", ".join(f"{key}={_shown(getattr(self, key))}" for key in settings)
+
+    def keep(self, name: str, value: float | Tensor | None) -> None:
+        """Stores a setting; one with a number per class as a buffer, as the class weights are."""
+        if isinstance(value, Tensor):
+            self.register_buffer(name, value)
+        else:
+            setattr(self, name, value)
 
     @property
     def shared(self) -> Shared:
         """What `values` passes on: ``focal_loss(input, target, **self.shared)``."""
         return {"weight": self.weight, "ignore_index": self.ignore_index, "reduction": "none"}
+
+
+def argument_names(criterion: Callable[..., Any]) -> list[str]:
+    """The arguments that a class or function takes; a `Loss` passes ``**kwargs`` on."""
+    parameters = inspect.signature(criterion).parameters.values()
+    names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    passes_on = len(names) < len(parameters)
+    if passes_on and isinstance(criterion, type) and issubclass(criterion, Loss):
+        names += [name for name in inspect.signature(Loss).parameters if name not in names]
+    return names
 
 
 def _shown(value: object) -> str:

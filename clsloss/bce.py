@@ -10,7 +10,12 @@ from torch import Tensor
 
 from clsloss.base import Loss
 from clsloss.batch import Batch, check_per_class
-from clsloss.checks import IGNORE_INDEX, check_fraction, check_not_negative, class_numbers
+from clsloss.checks import (
+    IGNORE_INDEX,
+    check_fraction,
+    check_not_negative,
+    number_or_class_numbers,
+)
 
 
 def one_vs_rest_bce_loss(
@@ -92,13 +97,7 @@ class OneVsRestBCELoss(Loss, name="bce"):
         super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
         check_fraction("smoothing", smoothing, below_one=True)
         self.smoothing = smoothing
-        if pos_weight is None:
-            self.pos_weight = None
-        elif isinstance(pos_weight, Tensor | Sequence) and not isinstance(pos_weight, str):
-            self.register_buffer("pos_weight", class_numbers("pos_weight", pos_weight))
-        else:
-            check_not_negative("pos_weight", pos_weight)
-            self.pos_weight = pos_weight
+        self.keep("pos_weight", number_or_class_numbers("pos_weight", pos_weight))
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The mean over classes of the binary cross-entropy, of each example."""

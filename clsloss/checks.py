@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -47,7 +49,7 @@ def check_flag(name: str, value: bool) -> None:
 
 def check_integer(name: str, value: int) -> None:
     """Raises TypeError unless ``value`` is an integer (a boolean is not)."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
 
 
@@ -79,8 +81,19 @@ def class_numbers(name: str, value: Tensor | Sequence[float] | None) -> Tensor |
     return vector
 
 
+def number_or_class_numbers(
+    name: str, value: float | Tensor | Sequence[float] | None
+) -> float | Tensor | None:
+    """One number for every class, checked, or `class_numbers`."""
+    if isinstance(value, str | Real):
+        number = cast("float", value)
+        check_not_negative(name, number)
+        return number
+    return class_numbers(name, cast("Tensor | Sequence[float] | None", value))
+
+
 def _check_number(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 

@@ -42,6 +42,8 @@ class SumLoss(Loss):
     def __init__(
         self, terms: Sequence[Loss], coefficients: Sequence[float], *, reduction: str = "mean"
     ) -> None:
+        if not terms:
+            raise ValueError("a sum needs a term, got none")
         first = terms[0]
         super().__init__(first.weight, ignore_index=first.ignore_index, reduction=reduction)
         if len(coefficients) != len(terms):

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from clsloss.base import Loss
 from clsloss.batch import Batch, check_per_class
-from clsloss.checks import IGNORE_INDEX, check_fraction, check_not_negative, class_numbers
+from clsloss.checks import (
+    IGNORE_INDEX,
+    check_fraction,
+    check_not_negative,
+    number_or_class_numbers,
+)
 
 
 def focal_loss(
@@ -62,7 +67,7 @@ def focal_loss(
         values = -_focus(-ce, gamma)
         if scale is not None:
             values = values * batch.at_labels(scale)
-    if isinstance(alpha, int | float):
+    if alpha is not None and not isinstance(alpha, Tensor):
         values = values * alpha
     return batch.reduce(values, reduction)
 
@@ -160,13 +165,7 @@ class FocalLoss(Loss, name="focal"):
         super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
         check_not_negative("gamma", gamma)
         self.gamma = gamma
-        if alpha is None:
-            self.alpha = None
-        elif isinstance(alpha, Tensor | Sequence) and not isinstance(alpha, str):
-            self.register_buffer("alpha", class_numbers("alpha", alpha))
-        else:
-            check_not_negative("alpha", alpha)
-            self.alpha = alpha
+        self.keep("alpha", number_or_class_numbers("alpha", alpha))
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """α_y w_y (1-p_y)^γ (-log p_y) of each example."""

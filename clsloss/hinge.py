@@ -60,6 +60,8 @@ def crammer_singer_loss(
     # both scores in one gather, whose backward writes one tensor of the input's shape
     scores = input.gather(batch.dim, torch.cat([rival, index], batch.dim))
     best, own = scores.to(batch.logits.dtype).unbind(batch.dim)
+    # where all rivals are -inf, as masked classes are, the maximum may be found at the label
+    best = best.masked_fill((rival == index).squeeze(batch.dim), float("-inf"))
     values = F.relu(margin + best - own).masked_fill(ignored, 0.0)
     return batch.reduce(batch.weigh(values), reduction)
 

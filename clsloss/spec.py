@@ -7,7 +7,7 @@ of `names`, or the import path ``module:attribute`` of any other loss.
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -183,9 +183,10 @@ def _load(path: str) -> Callable[..., Any]:
 
 
 def _import(name: str) -> object:
-    if not {"", str(Path.cwd())} & set(sys.path):
-        sys.path.append("")
+    here = {"", str(Path.cwd())}
     try:
+        if importlib.util.find_spec(name.partition(".")[0]) is None and not here & set(sys.path):
+            sys.path.append("")
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name + ".").startswith(error.name + "."):

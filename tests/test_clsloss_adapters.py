@@ -1,7 +1,9 @@
 """Losses of others by import path: torch.nn's, and users' own functions, classes and modules."""
 
 import copy
+import importlib
 import pickle
+import sys
 import textwrap
 
 import pytest
@@ -29,6 +31,11 @@ def rmse(input, target):
 def power(input, target, exponent=2.0):
     """One value per example."""
     return -(1 - input.softmax(1).gather(1, target[:, None])[:, 0]) ** exponent
+
+
+def awkward(input, target, training=1.0, forward=2.0):
+    """Settings that are called as a module's own attributes."""
+    return training * forward * F.cross_entropy(input, target)
 
 
 def weighted(input, target, weight=None, ignore_index=-100):
@@ -105,11 +112,10 @@ number = 3
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A module of a user's own in the current directory, which is not on the path."""
-    import sys
-
     (tmp_path / "my_losses.py").write_text(textwrap.dedent(OWN))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    importlib.invalidate_caches()
     yield
     sys.modules.pop("my_losses", None)
 
@@ -235,6 +241,14 @@ def test_weights_and_ignored_labels_that_a_loss_applies_itself(own):
     assert [name for name, _ in loss.named_buffers()] == ["criterion.weight"]
 
 
+def test_what_a_loss_of_a_batch_takes(own):
+    assert clsloss.create("my_losses:awkward").takes_probabilities
+    assert not clsloss.create("my_losses:rmse").takes_probabilities
+    logits, target = batch("ce", ignored=False)
+    got = clsloss.create("my_losses:awkward:forward=3,training=0.5")(logits, target)
+    torch.testing.assert_close(got, 1.5 * F.cross_entropy(logits, target))
+
+
 def test_own_losses_in_a_sum(own):
     logits, target = batch("ce", ignored=False)
     additive = clsloss.create("ce+0.5*my_losses:power", weight=weights())
@@ -299,6 +313,14 @@ def test_an_instance_and_copies_of_adapters(own):
         for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
             assert repr(twin) == repr(loss)
             torch.testing.assert_close(twin(logits, target), loss(logits, target))
+
+
+def test_the_path_is_left_alone_where_the_module_is_found_without(own):
+    before = list(sys.path)
+    clsloss.create("torch.nn:MultiMarginLoss")
+    assert sys.path == before
+    clsloss.create("my_losses:rmse")
+    assert sys.path == [*before, ""]
 
 
 def test_the_trial_leaves_no_trace(own):

@@ -89,6 +89,8 @@ def test_what_a_sum_refuses():
         SumLoss([build("ce", reduction="sum")], [1.0])
     with pytest.raises(ValueError, match="1 terms need as many coefficients"):
         SumLoss([build("ce")], [1.0, 2.0])
+    with pytest.raises(ValueError, match="a sum needs a term"):
+        SumLoss([], [])
     with pytest.raises(NotImplementedError, match="no values per example"):
         clsloss.create("ce+dice").per_example(*batch("ce"))
 

@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from clsloss_cases import (
@@ -249,6 +250,13 @@ def test_repr_shows_every_setting_as_the_constructor_takes_it(name):
     assert repr(again) == repr(loss)
     shown = set(inspect.signature(type(loss)).parameters)
     assert all(f"{key}=" in repr(loss) for key in shown)
+
+
+def test_numbers_may_be_numpys():
+    for number in (np.float64(0.5), np.float32(0.5)):
+        assert build("focal", gamma=number, alpha=number).gamma == 0.5
+    assert build("focal", alpha=np.ones(5)).alpha.tolist() == [1.0] * 5
+    assert build("ce", weight=np.arange(5), ignore_index=np.int64(3)).weight.dtype == torch.float32
 
 
 def test_repr_shows_tensors_of_settings():

@@ -122,5 +122,9 @@ def test_a_named_subclass_is_known_everywhere():
         want = (1 - p) ** 2 - w[target] * p.log()
         torch.testing.assert_close(values, want)
         torch.testing.assert_close(divisor, w[target])
+        shown = repr(clsloss.create("cubed:power=2", weight=w, reduction="sum"))
+        assert shown == (
+            "Cubed(power=2, weight=[2, 1.5, 1, 0.5, 0], ignore_index=-100, reduction='sum')"
+        )
     finally:
         del clsloss.base.REGISTER["cubed"]

@@ -123,6 +123,17 @@ def test_hinge_equals_scikit_learn():
     assert clsloss.crammer_singer_loss(scores, target).item() == pytest.approx(want, rel=1e-12)
 
 
+def test_hinge_of_masked_rivals():
+    """Classes masked by -inf are no rivals, wherever they stand."""
+    masked = torch.tensor(
+        [[2.0, -torch.inf, -torch.inf], [-torch.inf, 2.0, 1.5]], requires_grad=True
+    )
+    values = clsloss.crammer_singer_loss(masked, torch.tensor([0, 1]), reduction="none")
+    assert values.tolist() == [0.0, 0.5]
+    values.sum().backward()
+    assert masked.grad.tolist() == [[0.0, 0.0, 0.0], [0.0, -1.0, 1.0]]
+
+
 def test_mae_of_indices_is_twice_one_minus_p():
     torch.manual_seed(0)
     logits, target = torch.randn(50, 4, dtype=torch.float64), torch.randint(4, (50,))
