@@ -89,7 +89,7 @@ def stop_and_resume(out):
             if here == step and os.environ["RANK"] == str(step % 2):
                 os.kill(os.getpid(), 15)
 
-        options = {"output": out, "study": f"stop-{step}", "batch_size": 250}
+        options = {"output": out, "study": f"stop-{step}", "batch_size": 250, "mixup": 0.4}
         config = RunConfig.from_options(TINY | options)
         Trainer._step = counting
         stopped = trainer.train(config)

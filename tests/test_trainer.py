@@ -125,7 +125,7 @@ def stop_after(monkeypatch, step, number=signal.SIGTERM):
 
 def test_resuming_from_every_step_equals_never_having_stopped(train_here, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "create", with_dropout)
-    options = {"batch_size": 250, "grad_accum": 2, "checkpoint_every": "3"}
+    options = {"batch_size": 250, "grad_accum": 2, "checkpoint_every": "3", "mixup": 0.4}
     folder, _ = train_here(tmp_path / "undisturbed", **options)
     expected = result_hash(folder)
     for step in range(1, 11):  # two epochs of five steps
