@@ -4,10 +4,12 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY, flags, metrics
+from conftest import ROOT, TINY, command, environment, flags, metrics
+from wandb_server import serving
 
 OPTIONS = TINY | {"epochs": 2, "tags": "a,b", "group": "mine"}
 
@@ -59,3 +61,39 @@ def test_disabled_is_disabled(cli, tmp_path, how):
     done = cli(*flags(OPTIONS | {"output": tmp_path, "wandb": mode}), **extra)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.rglob("wandb"))
+
+
+def test_online_the_server_gets_the_same_numbers(cli, tmp_path):
+    with serving() as server:
+        options = OPTIONS | {"output": tmp_path, "wandb": "auto"}
+        done = cli(*flags(options), **server.environment())
+    assert done.returncode == 0, done.stderr
+    folder = next((tmp_path / "single").iterdir())
+    (run,) = server.runs.values()
+    assert run["group"] == "mine"
+    assert [row["train/loss"] for row in run["history"]] == [
+        line["train/loss"] for line in metrics(folder)
+    ]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert run["summary"]["test/ece_ts"] == summary["test/ece_ts"]
+
+
+def test_a_server_that_is_gone_in_the_middle_does_not_hold_the_run(tmp_path):
+    options = OPTIONS | {"output": tmp_path, "wandb": "auto", "epochs": 6}
+    with serving() as server:
+        run = subprocess.Popen(
+            command(options),
+            cwd=ROOT,
+            env=environment(**server.environment()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while not list(tmp_path.glob("single/*/metrics.jsonl")):
+            assert run.poll() is None, run.stdout.read()
+            time.sleep(0.01)
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, said
+    folder = next((tmp_path / "single").iterdir())
+    assert len(metrics(folder)) == 6
+    assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
