@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.batch import Batch
@@ -54,16 +53,15 @@ def dice_loss(
         tensor(0.5000)
     """
     check_not_negative("smooth", smooth)
+    check_flag("squared", squared)
+    check_flag("per_image", per_image)
     batch = Batch(input, target, weight, ignore_index)
-    sums = overlap_sums(*_dice_terms(batch, squared), batch, per_image)
-    return reduce_overlap(sums, smooth, batch.weight, per_image, reduction)
+    sums = overlap_sums(batch, per_image, squared)
+    return reduce_overlap(sums, _parts, smooth, batch.weight, per_image, reduction)
 
 
-def _dice_terms(batch: Batch, squared: bool) -> tuple[Tensor, Tensor]:
-    """Hits h and misses m of each class and pixel, so that the loss is Σ m / (Σ h + Σ m + s)."""
-    p, q = F.softmax(batch.logits, batch.dim), batch.q
-    both = 2 * p * q
-    return both, (p - q).square() if squared else p + q - both
+def _parts(both: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    return 2 * both, predicted + true - 2 * both
 
 
 class DiceLoss(OverlapLoss, name="dice"):
@@ -83,6 +81,6 @@ class DiceLoss(OverlapLoss, name="dice"):
         check_flag("squared", squared)
         self.squared = squared
 
-    def terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Hits 2 p q and misses p + q - 2 p q, or (p - q)² where squared."""
-        return _dice_terms(batch, self.squared)
+    def parts(self, both: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """Hits 2 Σ p q and misses Σ p + Σ q - 2 Σ p q of each class."""
+        return _parts(both, predicted, true)

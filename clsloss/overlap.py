@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
 from clsloss.batch import Batch, ratio, widen
 from clsloss.checks import check_flag, check_not_negative, check_reduction
 
+Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From Σ p q, Σ p and Σ q to the hits h and misses m of a class, whose loss is m / (h + m + s)."""
 
-def overlap_sums(hit: Tensor, miss: Tensor, batch: Batch, per_image: bool) -> Tensor:
-    """Σ hits, Σ misses and Σ q of each class, over the batch or over each image.
+
+def overlap_sums(batch: Batch, per_image: bool, squared: bool = False) -> Tensor:
+    """Σ p q, Σ p and Σ q of each class, over the batch or over each image.
 
     Args:
-        hit: (N, C, d1, ...), such that a class's loss is Σ misses / (Σ hits + Σ misses + s).
-        miss: likewise.
-        batch: the call, for its targets.
+        batch: the call; ignored pixels do not count.
         per_image: whether to sum each image by itself.
+        squared: whether to sum p² and q² in the place of p and q.
 
     Returns:
         (3, C), or (N, 3, C) per image.
     """
+    p, q = F.softmax(batch.logits, batch.dim), batch.q
     if not batch.soft:
-        miss = miss.masked_fill(batch.ignored.unsqueeze(batch.dim), 0.0)
-    pixels = [*range(batch.dim + 1, hit.dim())]
+        p = p.masked_fill(batch.ignored.unsqueeze(batch.dim), 0.0)
+    terms = [p * q, p.square(), q.square()] if squared else [p * q, p, q]
+    pixels = [*range(batch.dim + 1, p.dim())]
     if batch.dim and not per_image:
         pixels.append(0)
     # an empty list of dimensions would sum over all of them
-    sums = [term.sum(pixels) if pixels else term for term in (hit, miss, batch.q)]
-    return torch.stack(sums, -2)
-
-
-def _class_losses(sums: Tensor, smooth: float, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The weighted loss of each class and its weight, both 0 where the class is absent."""
-    hit, miss, count = sums.unbind(-2)
-    # not (count > 0): a NaN has to show
-    weights = (~(count <= 0)).to(sums.dtype)
-    if weight is not None:
-        weights = weights * weight.to(sums.dtype)
-    return ratio(miss, hit + miss + smooth) * weights, weights
+    return torch.stack([term.sum(pixels) if pixels else term for term in terms], -2)
 
 
 def reduce_overlap(
-    sums: Tensor, smooth: float, weight: Tensor | None, per_image: bool, reduction: str
+    sums: Tensor,
+    parts: Parts,
+    smooth: float,
+    weight: Tensor | None,
+    per_image: bool,
+    reduction: str,
 ) -> Tensor:
     """The loss of the batch, or of each image, from what `overlap_sums` gives.
 
     Args:
         sums: (3, C), or (N, 3, C) per image.
+        parts: makes hits and misses of the sums.
         smooth: s >= 0.
         weight: weight of each class in the mean over classes, (C,), or None.
         per_image: whether the sums are of images.
@@ -60,7 +60,13 @@ def reduce_overlap(
         A scalar; for "none" (C,), 0 for absent classes, or (N,) per image.
     """
     check_reduction(reduction)
-    values, weights = _class_losses(sums, smooth, weight)
+    both, predicted, true = sums.unbind(-2)
+    # not (true > 0): a NaN has to show
+    weights = (~(true <= 0)).to(sums.dtype)
+    if weight is not None:
+        weights = weights * weight.to(sums.dtype)
+    hit, miss = parts(both, predicted, true)
+    values = ratio(miss, hit + miss + smooth) * weights
     if per_image:
         total = weights.sum(-1)
         values, weights = ratio(values.sum(-1), total), (total > 0).to(values.dtype)
@@ -77,6 +83,7 @@ class OverlapLoss(Loss):
     """
 
     additive = False
+    squared: bool = False
 
     def __init__(
         self,
@@ -94,15 +101,14 @@ class OverlapLoss(Loss):
         self.additive = per_image
         self.statistics_size = (2, 0) if per_image else (0, 3)
 
-    def terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Hits and misses of each class and pixel, each of the logits' shape."""
+    def parts(self, both: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """Hits and misses of each class, from Σ p q, Σ p and Σ q."""
         raise NotImplementedError
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of each image, (N,); only with ``per_image``."""
         self._need_images()
-        sums = self._sums(input, target)
-        return reduce_overlap(sums, self.smooth, self.weight, True, "none")
+        return self._reduce(self._sums(input, target), "none")
 
     def example_weights(self, target: Tensor) -> Tensor:
         """1 for images that show a class of weight > 0, else 0, (N,); only with ``per_image``."""
@@ -117,7 +123,7 @@ class OverlapLoss(Loss):
         return (total > 0).to(counts.dtype)
 
     def statistics(self, input: Tensor, target: Tensor) -> Tensor:
-        """Σ hits, Σ misses and Σ q of each class, (3 C,); per image (Σ values, Σ weights)."""
+        """Σ p q, Σ p and Σ q of each class, (3 C,); per image (Σ values, Σ weights)."""
         if self.per_image:
             return super().statistics(input, target)
         return self._sums(input, target).flatten()
@@ -126,16 +132,20 @@ class OverlapLoss(Loss):
         """The loss of the batch that `statistics` were summed over."""
         if self.per_image:
             return super().from_statistics(statistics)
-        return reduce_overlap(statistics.view(3, -1), self.smooth, self.weight, False, "mean")
+        return self._reduce(statistics.view(3, -1), "mean")
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch, reduced over classes, or over images where ``per_image``."""
-        sums = self._sums(input, target)
-        return reduce_overlap(sums, self.smooth, self.weight, self.per_image, self.reduction)
+        return self._reduce(self._sums(input, target), self.reduction)
 
     def _sums(self, input: Tensor, target: Tensor) -> Tensor:
         batch = Batch(input, target, self.weight, self.ignore_index)
-        return overlap_sums(*self.terms(batch), batch, self.per_image)
+        return overlap_sums(batch, self.per_image, self.squared)
+
+    def _reduce(self, sums: Tensor, reduction: str) -> Tensor:
+        return reduce_overlap(
+            sums, self.parts, self.smooth, self.weight, self.per_image, reduction
+        )
 
     def _need_images(self) -> None:
         if not self.per_image:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.batch import Batch
-from clsloss.checks import IGNORE_INDEX, check_not_negative
+from clsloss.checks import IGNORE_INDEX, check_flag, check_not_negative
 from clsloss.overlap import OverlapLoss, overlap_sums, reduce_overlap
 
 
@@ -56,14 +56,17 @@ def tversky_loss(
     check_not_negative("alpha", alpha)
     check_not_negative("beta", beta)
     check_not_negative("smooth", smooth)
+    check_flag("per_image", per_image)
     batch = Batch(input, target, weight, ignore_index)
-    sums = overlap_sums(*_tversky_terms(batch, alpha, beta), batch, per_image)
-    return reduce_overlap(sums, smooth, batch.weight, per_image, reduction)
+    sums = overlap_sums(batch, per_image)
+    parts = partial(_parts, alpha, beta)
+    return reduce_overlap(sums, parts, smooth, batch.weight, per_image, reduction)
 
 
-def _tversky_terms(batch: Batch, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
-    p, q = F.softmax(batch.logits, batch.dim), batch.q
-    return p * q, alpha * p * (1 - q) + beta * (1 - p) * q
+def _parts(
+    alpha: float, beta: float, both: Tensor, predicted: Tensor, true: Tensor
+) -> tuple[Tensor, Tensor]:
+    return both, alpha * (predicted - both) + beta * (true - both)
 
 
 class TverskyLoss(OverlapLoss, name="tversky"):
@@ -86,6 +89,6 @@ class TverskyLoss(OverlapLoss, name="tversky"):
         self.alpha = alpha
         self.beta = beta
 
-    def terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Hits p q and misses α p (1-q) + β (1-p) q."""
-        return _tversky_terms(batch, self.alpha, self.beta)
+    def parts(self, both: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+        """Hits TP = Σ p q and misses α FP + β FN of each class."""
+        return _parts(self.alpha, self.beta, both, predicted, true)

@@ -62,6 +62,9 @@ def test_settings_out_of_range(name, setting, message):
 )
 def test_settings_of_another_kind(name, setting, message):
     assert message in error(TypeError, lambda: build(name, **setting))
+    if not setting.keys() & {"ignore_index", "weight"}:
+        logits, target = batch(name)
+        assert message in error(TypeError, lambda: FUNCTIONS[name](logits, target, **setting))
 
 
 @pytest.mark.parametrize("name", EVERY)
