@@ -26,7 +26,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	@touch $@
 
 demo: $(VENV)/.runtime  ## six losses, three seeds, real digits: the study and its comparison
-	$(BIN)/python -m experiments run demo
+	$(BIN)/python -m experiments run demo --workers $$(getconf _NPROCESSORS_ONLN)
 	$(BIN)/python -m analyze report runs/demo --out reports/demo
 
 test: $(VENV)/.dev  ## the whole test suite (without the slow tests)
