@@ -31,12 +31,16 @@ def trivial_augment(pixels: Tensor, operation: Tensor, strength: Tensor) -> Tens
     Returns:
         A new tensor, uint8, (n, C, H, W).
     """
-    result = pixels.clone()
+    order = operation.argsort(stable=True)
     sizes = operation.bincount(minlength=len(OPERATIONS)).tolist()
-    groups = torch.split(operation.argsort(stable=True), sizes)
-    for apply, group in zip(OPERATIONS.values(), groups, strict=True):
-        if len(group) and apply is not identity:
-            result[group] = apply(pixels[group], strength[group])
+    groups = torch.split(pixels[order], sizes), torch.split(strength[order], sizes)
+    changed = [
+        apply(images, strengths)
+        for apply, images, strengths in zip(OPERATIONS.values(), *groups, strict=True)
+        if len(images)
+    ]
+    result = torch.empty_like(pixels)
+    result[order] = torch.cat(changed)
     return result
 
 
@@ -57,17 +61,19 @@ def warp(pixels: Tensor, matrix: Tensor) -> Tensor:
             the image's upper left corner, the unit a pixel.
     """
     height, width = pixels.shape[2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, device=pixels.device) + 0.5,
-        torch.arange(width, device=pixels.device) + 0.5,
-        indexing="ij",
-    )
-    centres = torch.stack([x.flatten(), y.flatten(), torch.ones_like(x).flatten()])
-    x, y = (matrix @ centres).floor().long().unbind(1)
+    columns = torch.arange(width, device=pixels.device) + 0.5
+    rows = torch.arange(height, device=pixels.device)[:, None] + 0.5
+
+    def source(axis: int) -> Tensor:
+        # Not a matrix product: its rounding may depend on how many images there are.
+        a, b, c = (matrix[:, axis, i].view(-1, 1, 1) for i in range(3))
+        return (a * columns + (b * rows + c)).floor_()
+
+    x, y = source(0), source(1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    source = (y * width + x).masked_fill(~inside, 0)
+    place = ((y * width + x) * inside).long().flatten(1)
     flat = pixels.flatten(2)
-    taken = flat.gather(2, source[:, None].expand_as(flat)) * inside[:, None]
+    taken = flat.gather(2, place[:, None].expand_as(flat)) * inside.flatten(1)[:, None]
     return taken.view_as(pixels)
 
 
