@@ -4,10 +4,14 @@ import re
 import sys
 
 import torch
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import clsloss
 from clsloss.base import REGISTER
+
+# a busy machine is no fault of a loss
+DRAWS = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HEART = ("ce", "label_smoothing", "focal", "hinge", "nll", "kl")
 EVERY = tuple(clsloss.names())

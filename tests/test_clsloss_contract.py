@@ -9,6 +9,7 @@ import pytest
 import torch
 from clsloss_cases import (
     ADDITIVE,
+    DRAWS,
     EVERY,
     FUNCTIONS,
     HEART,
@@ -19,7 +20,7 @@ from clsloss_cases import (
     cases,
     weights,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import clsloss
@@ -49,7 +50,7 @@ def test_function_and_module_have_the_same_settings_and_defaults(name):
 
 
 @pytest.mark.parametrize("name", ADDITIVE)
-@settings(max_examples=20, deadline=None)
+@DRAWS
 @given(data=st.data())
 def test_reductions_follow_from_values_and_weights(name, data):
     logits, target, weight = data.draw(batches(name))
@@ -62,7 +63,7 @@ def test_reductions_follow_from_values_and_weights(name, data):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@settings(max_examples=20, deadline=None)
+@DRAWS
 @given(data=st.data())
 def test_statistics_of_shards_add_up_to_the_loss_of_the_batch(name, data):
     logits, target, weight = data.draw(batches(name, unbatched=False))
@@ -78,7 +79,7 @@ def test_statistics_of_shards_add_up_to_the_loss_of_the_batch(name, data):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@settings(max_examples=20, deadline=None)
+@DRAWS
 @given(data=st.data())
 def test_ignored_examples_count_for_nothing(name, data):
     logits, target, weight = data.draw(batches(name, soft=False, unbatched=False))
@@ -96,7 +97,7 @@ def test_ignored_examples_count_for_nothing(name, data):
 
 
 @pytest.mark.parametrize("name", SOFT)
-@settings(max_examples=20, deadline=None)
+@DRAWS
 @given(data=st.data())
 def test_class_indices_are_one_hot_probabilities(name, data):
     logits, target, weight = data.draw(batches(name, soft=False))

@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from clsloss_cases import ADDITIVE, batches, build, settings_of
+from clsloss_cases import ADDITIVE, DRAWS, batches, build, settings_of
 from clsloss_references import expected, expected_overlap
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, hinge_loss
 from torchvision.ops import sigmoid_focal_loss
 
 import clsloss
-
-DRAWS = settings(max_examples=40, deadline=None)
 
 
 @pytest.mark.parametrize("name", ADDITIVE)
