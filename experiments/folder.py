@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from experiments import cores
 from experiments.config import Refused
 from experiments.progress import Progress
 
@@ -146,7 +147,7 @@ def _decode_all(
 ) -> dict[str, NDArray[np.uint8]]:
     """Decode all files, in as many threads as there are cores: Pillow decodes without the GIL."""
     total = sum(len(part) for part in files.values())
-    workers = len(os.sched_getaffinity(0))
+    workers = cores.available()
     decode = partial(_decode_chunk, image_size=image_size)
     pixels = {}
     with (

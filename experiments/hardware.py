@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from experiments import cores
+
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD = -3, -1, -2
 
 
@@ -40,7 +42,7 @@ def use_threads(requested: int, processes: int) -> int:
         requested: the number of threads; 0 divides the cores among the processes.
         processes: how many processes of this run share this machine.
     """
-    threads = requested or max(1, len(os.sched_getaffinity(0)) // processes)
+    threads = requested or max(1, cores.available() // processes)
     torch.set_num_threads(threads)
     return threads
 

@@ -11,12 +11,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from experiments import worker
+from experiments import cores, worker
 from experiments.config import Refused, RunConfig
 
 _FORKSERVER = get_context("forkserver")
@@ -35,7 +35,7 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
     """
     _FORKSERVER.set_forkserver_preload(worker.modules(runs))
     answer, question = _FORKSERVER.Pipe(duplex=False)
-    examiner = _FORKSERVER.Process(target=_examine, args=(runs, question))
+    examiner = _FORKSERVER.Process(target=_examine, args=(runs, question), daemon=True)
     with _signals_ignored():
         examiner.start()
     question.close()
@@ -79,6 +79,32 @@ def _examine(runs: Sequence[RunConfig], question: Connection) -> None:
     question.send((0 if on_cpu else torch.cuda.device_count(), problems))
 
 
+def surroundings(rank: int, processes: int, port: int, gpus: Sequence[int]) -> dict[str, str]:
+    """The environment that tells a process its GPUs and its peers, as torchrun does.
+
+    Args:
+        rank: of the process.
+        processes: how many train the run together.
+        port: where they meet, if there are several.
+        gpus: the numbers of those they may use, among those that this process sees.
+    """
+    environment = {}
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(i) for i in range(max(gpus) + 1)]
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[gpu] for gpu in gpus)
+    if processes > 1:
+        environment |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(processes),
+            "LOCAL_WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+    return environment
+
+
 class Job:
     """A run that is being trained, by one process or several.
 
@@ -92,32 +118,16 @@ class Job:
         self.config = config
         self._port = _free_port() if processes > 1 else None
         self._first_end: float | None = None
+        port = self._port.getsockname()[1] if self._port else 0
         self._processes = [
             _FORKSERVER.Process(
-                target=worker.forked, args=(config, rank, self._environment(rank, gpus, processes))
+                target=worker.forked,
+                args=(config, rank, surroundings(rank, processes, port, gpus)),
             )
             for rank in range(processes)
         ]
         for process in self._processes:
             process.start()
-
-    def _environment(self, rank: int, gpus: Sequence[int], processes: int) -> Mapping[str, str]:
-        """What tells a process its GPUs and its peers, as torchrun does."""
-        environment = {}
-        if gpus:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-            names = visible.split(",") if visible else [str(i) for i in range(max(gpus) + 1)]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[gpu] for gpu in gpus)
-        if self._port:
-            environment |= {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(processes),
-                "LOCAL_WORLD_SIZE": str(processes),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(self._port.getsockname()[1]),
-            }
-        return environment
 
     def sentinels(self) -> list[int]:
         """File descriptors that become ready when a process of the run ends."""
@@ -159,5 +169,5 @@ def _free_port() -> socket.socket:
 
 def share_of_threads(config: RunConfig, jobs: int, processes: int) -> RunConfig:
     """The run with its share of the cores, where it does not say how many threads it wants."""
-    cores = len(os.sched_getaffinity(0))
-    return replace(config, threads=config.threads or max(1, cores // (jobs * processes)))
+    share = max(1, cores.available() // (jobs * processes))
+    return replace(config, threads=config.threads or share)
