@@ -117,20 +117,34 @@ def _status(study: Study) -> int:
 
 
 def _run(study: Study, options: argparse.Namespace) -> int:
-    survey = Survey(study)
-    print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}", flush=True)
-    again = (State.FAILED,) if options.retry else ()
-    todo = [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)]
     if options.slurm and options.launcher != "slurm":
         raise Refused("--slurm needs --launcher slurm")
-    if options.launcher == "slurm":
-        return _submit(study, todo, survey, options)
-    stopped_by = 0
+    _check_writable(study)
+    survey = Survey(study)
+    again = (State.FAILED,) if options.retry else ()
+    todo = [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)]
+    if options.launcher == "slurm" and todo:
+        print(_submit(study, todo, options))
+        return DONE
     if todo or survey.runs(State.RUNNING):
-        stopped_by = _train(todo, survey, options)
-    if stopped_by:
-        return 128 + stopped_by
-    return _conclude(survey)
+        print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}", flush=True)
+        if stopped_by := _train(todo, survey, options):
+            print(f"{survey.headline()}; the same command goes on from here")
+            return 128 + stopped_by
+    print(survey.headline())
+    for line in survey.problems():
+        print(line)
+    return DONE if len(survey.runs(State.DONE)) == len(study.runs) else INCOMPLETE
+
+
+def _check_writable(study: Study) -> None:
+    for folder in study.folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(
+                f"cannot write {folder} ({error.strerror}): name another with --output"
+            ) from error
 
 
 def _train(todo: list[RunConfig], survey: Survey, options: argparse.Namespace) -> int:
@@ -141,32 +155,17 @@ def _train(todo: list[RunConfig], survey: Survey, options: argparse.Namespace) -
         return Local(todo, survey, machine, board).run()
 
 
-def _submit(
-    study: Study, todo: list[RunConfig], survey: Survey, options: argparse.Namespace
-) -> int:
+def _submit(study: Study, todo: list[RunConfig], options: argparse.Namespace) -> str:
     from experiments import slurm
 
-    if not todo:
-        return _conclude(survey)
     pairs = (text.partition("=") for text in options.slurm)
-    print(
-        slurm.submit(
-            study.name,
-            todo,
-            at_once=options.workers,
-            processes=options.processes_per_run,
-            options={key.replace("-", "_"): value if eq else True for key, eq, value in pairs},
-        )
+    return slurm.submit(
+        study.name,
+        todo,
+        at_once=options.workers,
+        processes=options.processes_per_run,
+        options={key.replace("-", "_"): value if eq else True for key, eq, value in pairs},
     )
-    return DONE
-
-
-def _conclude(survey: Survey) -> int:
-    print(survey.headline())
-    for line in survey.problems():
-        print(line)
-    everything = len(survey.study.runs)
-    return DONE if len(survey.runs(State.DONE)) == everything else INCOMPLETE
 
 
 if __name__ == "__main__":

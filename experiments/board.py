@@ -30,11 +30,13 @@ class Survey:
 
     Attributes:
         standings: of each run, by its folder.
+        interrupted: why runs ended before their time, though they have not failed.
     """
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self.standings = {run.folder: look(run) for run in study.runs}
+        self.interrupted: dict[Path, str] = {}
 
     def refresh(self, mine: Iterable[Path] = ()) -> None:
         """Look again at everything that may have changed.
@@ -73,13 +75,16 @@ class Survey:
         return f"{self.study.name}: {len(self.study.runs):,} runs, {', '.join(parts)}"
 
     def problems(self) -> list[str]:
-        """Two lines for each run that diverged or failed: why, and its log."""
+        """Two lines for each run that went wrong: why, and its log; and how to go on."""
         lines = []
-        for run, standing in self.runs(State.DIVERGED, State.FAILED):
-            lines.append(f"{standing.state}: {run.run_name}: {standing.note}")
-            lines.append(f"    log: {run.folder / LOG}")
+        for run, standing in self.runs(State.DIVERGED, State.FAILED, State.STOPPED):
+            if why := standing.note or self.interrupted.get(run.folder):
+                lines.append(f"{standing.state}: {run.run_name}: {why}")
+                lines.append(f"    log: {run.folder / LOG}")
         if self.runs(State.FAILED):
-            lines.append("failed runs are tried again with: run --retry")
+            lines.append("run --retry tries failed runs again")
+        if self.interrupted:
+            lines.append("the same command goes on with the others")
         return lines
 
 

@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
-from pathlib import Path
 from types import FrameType, TracebackType
 
 from experiments import state, worker
@@ -89,7 +88,6 @@ class Local:
         }
         self._elsewhere: list[RunConfig] = [run for run, _ in survey.runs(State.RUNNING)]
         self._jobs: dict[int, Job] = {}  # by the number of the worker
-        self.interrupted: dict[Path, str] = {}  # why runs stopped that have not failed
 
     def run(self) -> int:
         """Train until nothing is left; returns the signal that ended it early, or 0."""
@@ -153,9 +151,11 @@ class Local:
             self._survey.standings[run.folder] = standing
             if standing.state.over:
                 self._tell(run)
+            elif standing.state == State.RUNNING:  # it has survived whoever waited for it
+                self._elsewhere.append(run)
             else:
-                self.interrupted[run.folder] = why = _ending(status)
-                self._board.tell(f"stopped: {run.run_name}: {why}; log: {run.folder / LOG}")
+                self._survey.interrupted[run.folder] = why = _ending(status)
+                self._board.tell(f"stopped: {run.run_name}: {why}")
 
     def _tell(self, run: RunConfig, where: str = "") -> None:
         standing = self._survey.standings[run.folder]
@@ -211,8 +211,6 @@ class Interruption:
 
 def _ending(status: int) -> str:
     """What an exit status says about a run that left no result."""
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    if status > 128:
-        return f"stopped by {signal.Signals(status - 128).name}"
-    return f"exit status {status}"
+    number, verb = (-status, "killed") if status < 0 else (status - 128, "stopped")
+    names = {known.value: known.name for known in signal.Signals}
+    return f"{verb} by {names[number]}" if number in names else f"exit status {status}"
