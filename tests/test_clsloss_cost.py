@@ -1,6 +1,7 @@
 """What the losses cost, beside F.cross_entropy: benchmarks/losses.py holds itself to it."""
 
 import importlib.util
+import time
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,20 @@ def test_peak_memory_is_at_most_a_tenth_more(spec, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("spec", "kind"), LIMITS)
-def test_time_is_within_its_limit(spec, kind):
-    """At (4096, 1000), where a quiet machine leaves a margin of a tenth or more."""
+def test_time_is_within_its_limit(spec, kind, monkeypatch):
+    """At (4096, 1000), in processor time: what else runs on the machine does not count."""
+    monkeypatch.setattr(benchmark, "clock", time.process_time)
     loss, logits, target, index = arguments(spec, kind, (4096, 1000))
 
     def base():
         return benchmark.seconds(F.cross_entropy, logits, index)
 
-    assert benchmark.time_ratio(loss, logits, target, base, 5.0) <= LIMITS[spec, kind]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert benchmark.time_ratio(loss, logits, target, base, 5.0) <= LIMITS[spec, kind]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_the_benchmark_has_a_row_for_each_loss(capsys):
