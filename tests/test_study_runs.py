@@ -1,6 +1,7 @@
 """Studies run to the end, killed, stopped, shared, and with failures in them."""
 
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from studies import Attack, attempts, hashes, in_the_middle, kill, owner, start, until, write
 
+from experiments import locks
 from experiments.__main__ import main
 
 GRID = (
@@ -98,6 +100,26 @@ def test_two_runners_share_a_study(tmp_path, undisturbed, run):
     assert other.returncode == 0
     assert hashes(tmp_path) == undisturbed
     assert [attempts(path.parent) for path in tmp_path.glob("*/*/summary.json")] == [1] * 4
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_random_the_study_is_the_same(tmp_path, undisturbed, run):
+    study = write(tmp_path, *GRID)
+    chance = random.Random(0)
+    for _ in range(10):
+        runner = start("run", study, "--output", tmp_path, "--workers", 2)
+        until(
+            lambda: any(map(locks.holder, tmp_path.glob("tiny/*"))) or len(hashes(tmp_path)) == 4
+        )
+        time.sleep(chance.uniform(0, 0.5))
+        for folder in tmp_path.glob("tiny/*"):
+            if chance.random() < 0.5 and locks.holder(folder):
+                kill(owner(folder))
+        runner.kill()
+        runner.communicate()
+    assert sum(attempts(log.parent) for log in tmp_path.glob("*/*/log.txt")) > 10
+    assert run("run", study, "--output", tmp_path)[0] == 0
+    assert hashes(tmp_path) == undisturbed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
