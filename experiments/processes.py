@@ -28,26 +28,26 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
     """Start the server that runs are forked from, and examine the runs there.
 
     Returns:
-        How many GPUs there are; and the runs whose loss cannot be made, with the reasons.
+        How many GPUs there are; and the runs whose loss is refused, with the reasons.
 
     Raises:
-        Refused: if the examination itself came to a sudden end.
+        Refused: if not even the number of GPUs could be told.
     """
     _FORKSERVER.set_forkserver_preload(worker.modules(runs))
-    answer, question = _FORKSERVER.Pipe(duplex=False)
-    examiner = _FORKSERVER.Process(target=_examine, args=(runs, question), daemon=True)
+    answers, mouth = _FORKSERVER.Pipe(duplex=False)
+    examiner = _FORKSERVER.Process(target=_examine, args=(runs, mouth), daemon=True)
     with _signals_ignored():
         examiner.start()
-    question.close()
-    try:
-        findings: tuple[int, list[tuple[RunConfig, str]]] = answer.recv()
-    except EOFError:
-        examiner.join()
-        raise Refused(
-            f"the losses could not be made: a process ended with status {examiner.exitcode}"
-        ) from None
+    mouth.close()
+    heard = []
+    with contextlib.suppress(EOFError):
+        while True:
+            heard.append(answers.recv())
     examiner.join()
-    return findings
+    if not heard:
+        raise Refused(f"no process can be started: the first ended with {examiner.exitcode}")
+    gpus, *problems = heard
+    return gpus, problems
 
 
 @contextlib.contextmanager
@@ -62,21 +62,24 @@ def _signals_ignored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _examine(runs: Sequence[RunConfig], question: Connection) -> None:
+def _examine(runs: Sequence[RunConfig], mouth: Connection) -> None:
+    """Tell the number of GPUs, then every run whose loss is refused.
+
+    A user's loss may do anything here: if it raises, or ends the process, its own run will say so.
+    """
     import torch
 
     from experiments.trainer import create_criterion
 
-    problems = []
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU") == "true"
+    mouth.send(0 if on_cpu else torch.cuda.device_count())
     for run in runs:
         try:
             create_criterion(run)
         except Refused as refusal:
-            problems.append((run, str(refusal)))
-        except Exception:  # of a user's own loss: that run will fail, and say so, by itself
+            mouth.send((run, str(refusal)))
+        except Exception:
             continue
-    on_cpu = os.environ.get("ACCELERATE_USE_CPU") == "true"
-    question.send((0 if on_cpu else torch.cuda.device_count(), problems))
 
 
 def surroundings(rank: int, processes: int, port: int, gpus: Sequence[int]) -> dict[str, str]:

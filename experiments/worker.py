@@ -52,7 +52,8 @@ def execute(config: RunConfig, rank: int = 0) -> int:
         print(reason)
     except Exception as error:
         traceback.print_exc()
-        reason = traceback.format_exception_only(error)[-1].strip()
+        message = str(error).strip().partition("\n")[0]
+        reason = f"{type(error).__name__}: {message}" if message else type(error).__name__
     state.fail(config, reason)
     return 3
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -20,12 +21,16 @@ GRID = (
 )
 
 BAD_LOSSES = """
-import torch
+import os
 from torch import nn
 
 class Crashing(nn.Module):
     def forward(self, input, target):
-        raise ArithmeticError("a bad loss")
+        raise ArithmeticError("a bad loss\\nthat says more than one line")
+
+class Aborting(nn.Module):
+    def forward(self, input, target):
+        os.abort()
 
 class Diverging(nn.Module):
     def forward(self, input, target):
@@ -142,25 +147,27 @@ def test_stopping_leaves_checkpoints_to_go_on_from(tmp_path, undisturbed, run, n
 
 
 def test_failures_stop_no_other_run(tmp_path, run, monkeypatch):
-    """One loss crashes, one diverges, and one validation set leaves nothing to train on."""
+    """Losses raise, abort and diverge, and one validation set leaves nothing to train on."""
     losses = tmp_path / "bad_losses.py"
     losses.write_text(BAD_LOSSES)
     monkeypatch.syspath_prepend(tmp_path)
     study = write(
         tmp_path,
-        "loss: {values: ['bad_losses:Crashing', 'bad_losses:Diverging', ce]}",
+        "loss:",
+        "  values: ['bad_losses:Crashing', 'bad_losses:Aborting', 'bad_losses:Diverging', ce]",
         "val_size: {values: [0.1, 1348]}",
         "epochs: {value: 1}",
     )
     command = ("run", study, "--output", tmp_path, "--workers", "2")
     status, output = run(*command)
     assert status == 3, output
-    assert "6 runs, 1 done, 1 diverged, 4 failed" in output
-    assert "ArithmeticError: a bad loss" in output
+    assert "8 runs, 1 done, 1 diverged, 6 failed" in output
+    assert ": ArithmeticError: a bad loss\n" in output
+    assert ": crashed with SIGABRT\n" in output
     assert "the loss is not finite at step 0" in output
     assert "--val-size 1348 leaves 1348 of 1348 training images for validation" in output
     logs = {Path(line.split("log: ")[1]) for line in output.splitlines() if "log: " in line}
-    assert len(logs) == 5
+    assert len(logs) == 7
     assert any("raise ArithmeticError" in log.read_text() for log in logs)
 
     status, output = run(*command)
@@ -168,15 +175,11 @@ def test_failures_stop_no_other_run(tmp_path, run, monkeypatch):
     assert "ArithmeticError: a bad loss" in output
     assert all(attempts(log.parent) == 1 for log in logs)
 
-    losses.write_text(
-        BAD_LOSSES.replace(
-            'raise ArithmeticError("a bad loss")',
-            "return nn.functional.cross_entropy(input, target)",
-        )
-    )
+    mended = "return nn.functional.cross_entropy(input, target)"
+    losses.write_text(re.sub("raise Arith.*", mended, BAD_LOSSES))
     status, output = run(*command, "--retry")
     assert status == 3
-    assert "6 runs, 2 done, 1 diverged, 3 failed" in output
+    assert "8 runs, 2 done, 1 diverged, 5 failed" in output
 
 
 def test_two_processes_train_a_run_together(tmp_path, run):
