@@ -30,6 +30,8 @@ class Run:
         scale_arbitrary: Whether the loss trains scores without a scale, so that the figures that
             depend on it, before temperature, mean nothing.
         summary: The content of summary.json.
+        described: The content of config.json: the options, and the code, versions and hardware
+            that they were run with.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class Run:
     setting: dict[str, Any]
     scale_arbitrary: bool
     summary: dict[str, Any]
+    described: dict[str, Any]
 
     def left_out(self, reason: str) -> "LeftOut":
         """This run as one that takes no part after all."""
@@ -128,7 +131,7 @@ def read_run(folder: Path) -> Run | LeftOut:
     if summary.get("status") != "finished":
         return out(f"broken: summary.json has status {summary.get('status')!r}")
     arbitrary = described.get("input_kind") == SCORES or loss.startswith("hinge")
-    return Run(folder, loss, seed, setting, arbitrary, summary)
+    return Run(folder, loss, seed, setting, arbitrary, summary, described)
 
 
 def _identity(described: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:

@@ -69,7 +69,7 @@ def _evaluate(label: str, seed: int, test: np.ndarray, val: np.ndarray) -> Evalu
     terms = per_example(before) | {"nll_ts": after.nll}
     values = {name: float(terms[name].mean()) for name in PRIMARY}
     assert np.isclose(values["ece"], ece(before.confidence, before.correct))
-    run = Run(Path(f"{label}-{seed}"), label, seed, {}, False, {})
+    run = Run(Path(f"{label}-{seed}"), label, seed, {}, False, {}, {})
     return Evaluated(run, *temperature, values, {name: terms[name] for name in PRIMARY}, "")
 
 
