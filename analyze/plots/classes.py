@@ -1,0 +1,142 @@
+"""Which classes are hard, and in which the network is too sure of itself."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analyze.plots.group import Group
+from analyze.plots.kind import Kind, each, percent
+from analyze.plots.style import in_percent, laid_out, quiet, sheet, styled
+from analyze.predictions import Floats, Integers
+
+MOST_CLASSES = 20
+TITLE = "Class by class: error, and the gap between confidence and accuracy"
+CAPTION = (
+    "Top: the share of each class's images that are classified wrong. Below: of the images that "
+    "were given this class, mean confidence minus the share that is right, before temperature "
+    "and after; positive means over-confident. One temperature cannot repair a class that is "
+    "over-confident and another that is under-confident at once. A class has few images: gaps "
+    "of a few points are noise. An empty cell is a class that was never predicted."
+)
+# Lightness says how much, and in the gaps hue says which way: blue and orange, for all eyes.
+ERRORS = LinearSegmentedColormap.from_list("errors", ["#f1eef6", "#a596c8", "#5b3a8e"])
+GAPS = LinearSegmentedColormap.from_list(
+    "gaps", ["#08519c", "#6baed6", "#f4f4f2", "#f4a15d", "#a63603"]
+)
+
+
+@styled
+def class_heatmap(group: Group) -> Figure:
+    """Error by true class and signed gap by predicted class; the worst classes where many."""
+    errors, before, after = (
+        class_errors(group),
+        class_gaps(group, "before"),
+        class_gaps(group, "after"),
+    )
+    shown = worst(errors)
+    which = "" if len(shown) == errors.shape[1] else f"; the {len(shown)} classes most often wrong"
+    about = f"{group.about} pooled{which}"
+    tall = 3 * (0.62 + max(0.26 * len(group.losses), 0.4))
+    figure = laid_out(*sheet(TITLE, about, tall))
+    grid = figure.subplots(3, 1)
+    _cells(grid[0], group, errors[:, shown], shown, "error, by true class", ERRORS)
+    shared = float(np.nanmax(np.abs(np.stack([before, after])[..., shown])))
+    for axes, gaps, when in ((grid[1], before, "before T"), (grid[2], after, "at T")):
+        _cells(
+            axes,
+            group,
+            gaps[:, shown],
+            shown,
+            f"signed gap, by predicted class, {when}",
+            GAPS,
+            shared,
+        )
+    return figure
+
+
+def class_errors(group: Group) -> Floats:
+    """Share of each true class that is wrong, seeds pooled, (losses, C); NaN without examples."""
+    totals = [np.sum([run.targets for run in runs], axis=0) for runs in group.runs.values()]
+    return np.stack([wrong / np.where(count > 0, count, np.nan) for count, wrong in totals])
+
+
+def class_gaps(group: Group, stage: str) -> Floats:
+    """Mean confidence - accuracy of each predicted class, seeds pooled, (losses, C)."""
+    totals = [
+        np.sum([getattr(run, stage).predicted for run in runs], axis=0)
+        for runs in group.runs.values()
+    ]
+    return np.stack(
+        [(summed - hits) / np.where(count > 0, count, np.nan) for count, summed, hits in totals]
+    )
+
+
+def worst(errors: Floats) -> Integers:
+    """The MOST_CLASSES classes with the highest mean error over losses, in their own order."""
+    difficulty = np.nan_to_num(np.nanmean(errors, axis=0) if len(errors) > 1 else errors[0])
+    return np.sort(np.argsort(-difficulty, kind="stable")[:MOST_CLASSES])
+
+
+def _cells(
+    axes: Axes,
+    group: Group,
+    values: Floats,
+    classes: Integers,
+    title: str,
+    colours: Colormap,
+    around_zero: float | None = None,
+) -> None:
+    low, high = (
+        (0.0, float(np.nanmax(values))) if around_zero is None else (-around_zero, around_zero)
+    )
+    levels = MaxNLocator(10, symmetric=around_zero is not None).tick_values(low, max(high, 0.01))
+    mesh = axes.pcolormesh(
+        values, cmap=colours, norm=BoundaryNorm(levels, colours.N), edgecolors="none"
+    )
+    limit = max(abs(levels[0]), levels[-1])
+    digits = 0 if limit >= 0.1 else 1
+    for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
+        deep = abs(value) > 0.6 * limit
+        axes.text(
+            column + 0.5,
+            row + 0.5,
+            f"{100 * value:{'' if around_zero is None else '+'}.{digits}f}",
+            ha="center",
+            va="center",
+            size=7,
+            color="#ffffff" if deep else "#000000",
+        )
+    axes.set_title(f"{title}, %")
+    axes.set_xticks(np.arange(len(classes)) + 0.5, [str(c) for c in classes])
+    axes.set_yticks(
+        np.arange(len(group.losses)) + 0.5,
+        [group.label(loss, 22).split("\n")[0] for loss in group.losses],
+    )
+    axes.invert_yaxis()
+    axes.set_xlabel("class")
+    quiet(axes)
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.01, aspect=8, ticks=levels[::2])
+    in_percent(bar.ax.yaxis, digits)
+    bar.outline.set_visible(False)
+
+
+def _says(group: Group) -> str:
+    errors, gaps = class_errors(group), class_gaps(group, "after")
+
+    def about(loss: str) -> str:
+        row = group.losses.index(loss)
+        hardest = int(np.nanargmax(errors[row]))
+        off = int(np.nanargmax(np.abs(gaps[row])))
+        return (
+            f"class {hardest} is the hardest, {percent(errors[row, hardest])} wrong; after "
+            f"temperature class {off} has the largest gap, {100 * gaps[row, off]:+.2f} points"
+        )
+
+    return each(group, about)
+
+
+CLASSES = Kind("classes", TITLE, CAPTION, class_heatmap, _says)

@@ -1,0 +1,131 @@
+"""The key figure: paired differences to the reference, with their intervals and verdicts."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from analyze.cells import PERCENT, SCALE_MARK, SHOWN, formatted
+from analyze.comparisons import HIGHER_IS_BETTER, PRIMARY
+from analyze.plots.group import Group
+from analyze.plots.kind import Kind
+from analyze.plots.style import INK, laid_out, sheet, styled, wrapped
+from analyze.statistics import FEWEST_SEEDS
+
+TITLE = "Differences to the reference loss, with 95% intervals"
+CAPTION = (
+    "Each row is a loss minus the reference, trained with the same seeds and tested on the same "
+    "images; the line is the 95% interval of the mean difference. An interval that crosses zero "
+    "leaves open which of the two is better, and one that clears it only just may still not "
+    "survive the correction for the number of comparisons: read the verdict beside it. "
+    f"{SCALE_MARK} marks differences that depend on an arbitrary scale of the scores."
+)
+MARK = {"better": "^", "worse": "v", "not distinguishable": "|", "": "."}
+
+
+@styled
+def forest(group: Group) -> Figure:
+    """The primary metrics' differences of every loss to the reference.
+
+    The verdict is said by the marker and in words. A difference whose scale is arbitrary is
+    faint, whatever its verdict.
+    """
+    compared = _rows(group)
+    losses = list(dict.fromkeys(compared["loss"]))
+    about = f"{group.about}; differences to {group.reference}, paired by seed and test example"
+    height = 2 * (0.75 + 0.36 * len(losses))
+    figure = laid_out(*sheet(TITLE, about, height, _key(compared)))
+    grid = figure.subplots(2, 2, sharey=True)
+    for metric, axes in zip(PRIMARY, grid.flat, strict=True):
+        _panel(axes, group, metric, compared[compared["metric"] == metric], losses)
+    return figure
+
+
+def _rows(group: Group) -> pd.DataFrame:
+    return group.comparisons[group.comparisons["metric"].isin(PRIMARY)]
+
+
+def _key(compared: pd.DataFrame) -> list[Line2D]:
+    names = {verdict or f"below {FEWEST_SEEDS} seeds" for verdict in compared["verdict"]}
+    marks = {name or f"below {FEWEST_SEEDS} seeds": mark for name, mark in MARK.items()}
+    return [
+        Line2D([], [], color=INK, marker=mark, markersize=8, linewidth=1.2, label=name)
+        for name, mark in marks.items()
+        if name in names
+    ]
+
+
+def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: list[str]) -> None:
+    axes.axvline(0, color=INK, linewidth=1)
+    words = axes.get_yaxis_transform()
+    for row in rows.to_dict("records"):
+        y = losses.index(row["loss"])
+        colour = group.styles[row["loss"]].colour
+        alpha = 0.4 if row["scale_arbitrary"] else 1.0
+        if not pd.isna(row["low"]):
+            axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.4, alpha=alpha)
+        called = row["verdict"] in ("better", "worse")
+        axes.plot(
+            row["difference"],
+            y,
+            marker=MARK[row["verdict"]],
+            color=colour,
+            markersize=9 if called else 11,
+            markeredgewidth=2.4 if row["verdict"] == "not distinguishable" else 0.5,
+            alpha=alpha,
+        )
+        bold = "bold" if called and not row["scale_arbitrary"] else "normal"
+        axes.text(1.03, y, _outcome(row), transform=words, va="center", size=8, weight=bold)
+    axes.set_title(SHOWN[metric].removesuffix(" %"))
+    unit = "percentage points" if metric in PERCENT else "nats"
+    sides = ("worse", "better") if metric in HIGHER_IS_BETTER else ("better", "worse")
+    axes.set_xlabel(f"← {sides[0]}    difference, {unit}    {sides[1]} →", size=8)
+    scale = 100 if metric in PERCENT else 1
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{scale * value:+.3g}"))
+    axes.margins(x=0.08)
+    axes.set_yticks(range(len(losses)), [wrapped(loss, 24, 2) for loss in losses])
+    axes.set_ylim(len(losses) - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    mark = f" {SCALE_MARK}" if row["scale_arbitrary"] else ""
+    return f"{_number(row, row['difference'])}  {_verdict(row)}{mark}"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if row["verdict"]:
+        return str(row["verdict"])
+    return (
+        "no spread over seeds" if row["seeds"] >= FEWEST_SEEDS else f"below {FEWEST_SEEDS} seeds"
+    )
+
+
+def _number(row: dict[str, Any], value: float) -> str:
+    return formatted(row["metric"], value, signed=True)
+
+
+def _says(group: Group) -> str:
+    said = []
+    for loss, rows in _rows(group).groupby("loss", sort=False):
+        parts = []
+        for row in rows.to_dict("records"):
+            ends = [_number(row, row[end]) for end in ("low", "high") if not pd.isna(row[end])]
+            bounds = f" ({' to '.join(ends)})" if ends else ""
+            name = SHOWN[row["metric"]].replace(" %", " (points)")
+            mark = ", scale arbitrary" if row["scale_arbitrary"] else ""
+            number = _number(row, row["difference"])
+            parts.append(f"{name} {number}{bounds}, {_verdict(row)}{mark}")
+        said.append(f"{loss}: {'; '.join(parts)}.")
+    return f"Differences to {group.reference} with 95% intervals. {' '.join(said)}"
+
+
+FOREST = Kind(
+    "forest", TITLE, CAPTION, forest, _says, possible=lambda group: len(_rows(group)) > 0
+)

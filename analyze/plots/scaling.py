@@ -1,0 +1,224 @@
+"""What temperature scaling changes: NLL over T, error against ECE, NLL and Brier taken apart."""
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analyze.plots.group import MOST_LOGITS, TEMPERATURES, Group
+from analyze.plots.kind import Kind, each, mean, percent
+from analyze.plots.style import INK, in_percent, key, laid_out, plain, sheet, styled
+from analyze.predictions import Floats
+
+NLL_TITLE = "NLL as a function of the temperature"
+NLL_CAPTION = (
+    "Thin: the test NLL of each seed with its logits divided by T; thick: their mean. The filled "
+    "marker is the T that was fitted on the validation images, the open one T = 1, the network "
+    "as trained. The drop between the two is miscalibration that one number repairs, what is "
+    "left is the refinement, on which to compare losses. A fitted T beside the valley's bottom "
+    "says that validation was too small, or unlike test; T above 1 cures over-confidence, "
+    "below 1 under-confidence."
+)
+TRADE_TITLE = "Error against calibration error, before and after temperature"
+TRADE_CAPTION = (
+    "Each arrow leads from a loss as trained (open) to the same networks after temperature "
+    "scaling (filled), means over seeds; small dots are single seeds after it. Lower and further "
+    "left is better. Temperature changes no prediction, so that arrows are level. The grey line "
+    "is the null ECE after temperature, averaged over losses: left of it ECE cannot be told from "
+    "chance."
+)
+PARTS_TITLE = "What temperature can repair, and what it cannot"
+PARTS_CAPTION = (
+    "A proper score is the sum of two parts. The solid bar is the refinement, the score at the "
+    "fitted temperature; the hatched bar is the calibration part that the temperature takes away "
+    "(to the left of zero where the temperature made it worse). Compare losses by the solid "
+    "bars: the hatched part costs one number to repair. Dots are the score of single seeds "
+    "before temperature."
+)
+ROWS = {"nll": "NLL, nats", "brier": "Brier score"}
+
+
+@styled
+def nll_temperature(group: Group) -> Figure:
+    """Test NLL over temperatures from 0.1 to 10, a panel a loss, on shared axes."""
+    step = -(-group.examples * _classes(group) // MOST_LOGITS)
+    part = f"; of every {step}th example" if step > 1 else ""
+    columns = min(4, len(group.losses))
+    rows = math.ceil(len(group.losses) / columns)
+    handles = [
+        Line2D([], [], color=INK, marker="o", linestyle="", label="at the fitted T"),
+        Line2D(
+            [], [], color=INK, marker="o", linestyle="", markerfacecolor="none", label="at T = 1"
+        ),
+    ]
+    figure = laid_out(*sheet(NLL_TITLE, group.about + part, 2.2 * rows + 0.1, handles))
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes in grid.flat[len(group.losses) :]:
+        axes.remove()
+    for place, (axes, loss) in enumerate(zip(grid.flat, group.losses, strict=False)):
+        _valley(axes, group, loss)
+        axes.tick_params(labelbottom=place + columns >= len(group.losses))
+        if place + columns >= len(group.losses):
+            axes.set_xlabel("temperature T")
+        if place % columns == 0:
+            axes.set_ylabel("test NLL, nats")
+    low, high = _nll_range(group)
+    grid.flat[0].set(xlim=(0.1, 10), ylim=(low, high))
+    return figure
+
+
+def _valley(axes: Axes, group: Group, loss: str) -> None:
+    colour = group.styles[loss].colour
+    curves = np.array([run.nll for run in group.runs[loss]])
+    if len(curves) > 1:
+        for curve in curves:
+            axes.plot(TEMPERATURES, curve, color=colour, linewidth=0.7, alpha=0.6)
+    axes.plot(TEMPERATURES, curves.mean(axis=0), color=colour, linewidth=2.2)
+    axes.axvline(1, color=INK, linewidth=0.7, alpha=0.5)
+    for one, curve in zip(group.evaluated[loss], curves, strict=True):
+        at = np.interp(np.log([1.0, one.temperature]), np.log(TEMPERATURES), curve)
+        axes.plot(1, at[0], "o", color=colour, markerfacecolor="none", markersize=5)
+        axes.plot(one.temperature, at[1], "o", color=colour, markersize=5)
+    axes.set(xscale="log", yscale="log", xticks=[0.1, 0.3, 1, 3, 10])
+    plain(axes.xaxis)
+    plain(axes.yaxis)
+    fitted = mean(np.array([one.temperature for one in group.evaluated[loss]]))
+    axes.set_title(f"{group.label(loss, 26)}\nT = {fitted:.2f}", size=8.5)
+
+
+def _nll_range(group: Group) -> tuple[float, float]:
+    """From the best NLL to well above that of every network as trained and as fitted."""
+    names = ("nll", "nll_ts")
+    shown = np.concatenate([group.values(loss, name) for loss in group.losses for name in names])
+    best = min(float(run.nll.min()) for runs in group.runs.values() for run in runs)
+    return max(0.8 * best, 1e-6), max(4 * float(shown.max()), 2 * best)
+
+
+def _classes(group: Group) -> int:
+    return next(iter(group.runs.values()))[0].targets.shape[1]
+
+
+@styled
+def error_ece(group: Group) -> Figure:
+    """Test error over ECE with an arrow from before to after temperature."""
+    about = f"{group.about}; means over seeds, dots: single seeds after temperature"
+    figure = laid_out(*sheet(TRADE_TITLE, about, 3.7, key(group.labels(), group.styles)))
+    axes = figure.subplots()
+    for loss in group.losses:
+        style = group.styles[loss]
+        errors = 1 - group.values(loss, "accuracy")
+        before, after = mean(group.values(loss, "ece")), mean(group.values(loss, "ece_ts"))
+        error = mean(errors)
+        axes.plot(group.values(loss, "ece_ts"), errors, ".", color=style.colour, alpha=0.45)
+        look = {"color": style.colour, "marker": style.marker, "markersize": 9}
+        axes.plot(before, error, markerfacecolor="none", markeredgewidth=1.4, **look)
+        axes.plot(after, error, **look)
+        axes.annotate(
+            "",
+            (after, error),
+            (before, error),
+            arrowprops={
+                "arrowstyle": "->",
+                "color": style.colour,
+                "linestyle": style.line,
+                "linewidth": 1.3,
+                "shrinkA": 5,
+                "shrinkB": 6,
+            },
+        )
+    null = mean(np.concatenate([group.values(loss, "null_ece_ts") for loss in group.losses]))
+    axes.axvline(null, color=INK, alpha=0.5, linewidth=1)
+    axes.annotate(
+        " null ECE",
+        (null, 1),
+        xycoords=("data", "axes fraction"),
+        va="top",
+        size=8,
+    )
+    axes.set(xlabel="ECE, 15 bins", ylabel="test error")
+    axes.margins(0.08, 0.12)
+    axes.set_xlim(left=0)
+    in_percent(axes.xaxis, 1)
+    in_percent(axes.yaxis, 1)
+    return figure
+
+
+@styled
+def decomposition(group: Group) -> Figure:
+    """NLL and Brier score as refinement plus calibration, a bar a loss."""
+    handles = [
+        Patch(facecolor=INK, alpha=0.7, label="refinement, left at T"),
+        Patch(facecolor="none", edgecolor=INK, hatch="////", label="calibration, repaired by T"),
+        Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="seeds, before T"),
+    ]
+    about = f"{group.about}; means over seeds"
+    figure = laid_out(*sheet(PARTS_TITLE, about, 0.75 + 0.36 * len(group.losses), handles))
+    grid = figure.subplots(1, 2, sharey=True)
+    for axes, (name, title) in zip(grid, ROWS.items(), strict=True):
+        for y, loss in enumerate(group.losses):
+            _bar(axes, group, loss, name, y)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set(xlabel=title, ylim=(len(group.losses) - 0.5, -0.5))
+        axes.set_yticks(range(len(group.losses)), [group.label(loss) for loss in group.losses])
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+    return figure
+
+
+def _bar(axes: Axes, group: Group, loss: str, name: str, y: int) -> None:
+    colour = group.styles[loss].colour
+    refinement = mean(group.values(loss, f"{name}_ts"))
+    repaired = mean(group.values(loss, f"{name}_calibration"))
+    axes.barh(y, refinement, height=0.6, color=colour, alpha=0.8)
+    axes.barh(
+        y,
+        repaired,
+        left=refinement if repaired > 0 else 0,
+        height=0.6,
+        facecolor="none",
+        edgecolor=colour,
+        hatch="////",
+    )
+    seeds: Floats = group.values(loss, name)
+    if len(seeds) > 1:
+        axes.plot(seeds, np.full(len(seeds), y), "|", color=INK, markersize=9)
+
+
+def _nll_says(group: Group) -> str:
+    def about(loss: str) -> str:
+        fitted = np.array([one.temperature for one in group.evaluated[loss]])
+        before, after = (mean(group.values(loss, name)) for name in ("nll", "nll_ts"))
+        spread = f" ({fitted.min():.2f} to {fitted.max():.2f})" if len(fitted) > 1 else ""
+        return f"NLL {before:.4f} at T = 1, {after:.4f} at T = {mean(fitted):.2f}{spread}"
+
+    return f"Means over seeds. {each(group, about)}"
+
+
+def _trade_says(group: Group) -> str:
+    def about(loss: str) -> str:
+        error = percent(1 - mean(group.values(loss, "accuracy")))
+        before, after = (percent(mean(group.values(loss, name))) for name in ("ece", "ece_ts"))
+        return f"error {error}, ECE {before} before temperature and {after} after it"
+
+    return f"Means over seeds. {each(group, about)}"
+
+
+def _parts_say(group: Group) -> str:
+    def about(loss: str) -> str:
+        said = [
+            f"{score} {mean(group.values(loss, f'{name}_ts')):.4f} refinement "
+            f"{mean(group.values(loss, f'{name}_calibration')):+.4f} calibration"
+            for name, score in (("nll", "NLL"), ("brier", "Brier"))
+        ]
+        return ", ".join(said)
+
+    return f"Means over seeds. {each(group, about)}"
+
+
+NLL_TEMPERATURE = Kind("nll-temperature", NLL_TITLE, NLL_CAPTION, nll_temperature, _nll_says)
+ERROR_ECE = Kind("error-ece", TRADE_TITLE, TRADE_CAPTION, error_ece, _trade_says)
+DECOMPOSITION = Kind("decomposition", PARTS_TITLE, PARTS_CAPTION, decomposition, _parts_say)

@@ -1,0 +1,227 @@
+"""How every figure looks: one ink, one colour and marker per loss, a header that says n and seeds.
+
+Nothing here touches pyplot or leaves matplotlib's settings changed.
+"""
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+# Text, axes and grid: one colour that `svg` turns into currentColor.
+INK = "#0a0b0c"
+WIDTH = 9.0  # inches, of every figure, so that text has one size on a page
+# At least 3:1 against both white and #111. Of such sets of eight the one whose closest pair is
+# farthest apart (OKLab) for normal sight and for the three kinds of dichromacy.
+PALETTE = (
+    *("#0060d8", "#b49000", "#cc2400", "#a8249c"),
+    *("#549cc0", "#e46c84", "#9c78fc", "#846060"),
+)
+# These keep their colour across reports, where no other loss of the report has it.
+AT_HOME = ("ce", "focal", "hinge", "label_smoothing", "kl", "nll", "brier", "mae")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
+LINES = ("-", "--", ":", "-.")
+
+_SETTINGS: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: one layout on every machine
+    "font.size": 9.0,
+    "text.parse_math": False,  # a loss may be called $x_1$
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.13,
+    "grid.linewidth": 0.6,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "hatch.linewidth": 0.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "analyze",
+}
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def styled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Runs a function under the figures' settings, whatever the user's matplotlibrc says."""
+
+    @wraps(function)
+    def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        defaults = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
+        with mpl.rc_context(defaults | _SETTINGS):
+            return function(*args, **kwargs)
+
+    return inside
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a loss is drawn: a colour, a marker and a line, of which no two losses share all."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def styles(losses: Iterable[str]) -> dict[str, Style]:
+    """One style for each loss; eight colours, then the same ones with other lines.
+
+    A well-known loss has its own colour in every report. What is left goes, in the order of
+    their names, first to losses with options (focal:gamma=3 takes focal's where focal itself is
+    not there), then to all others.
+
+    Example:
+        >>> styles(["ce", "focal:gamma=3"])["ce"].colour == styles(["mae", "ce"])["ce"].colour
+        True
+    """
+    losses = sorted(set(losses))
+    home = {name: slot for slot, name in enumerate(AT_HOME)}
+    slots = {loss: home[loss] for loss in losses if loss in home}
+    for loss in losses:
+        slot = home.get(loss.partition(":")[0])
+        if loss not in slots and slot is not None and slot not in slots.values():
+            slots[loss] = slot
+    for loss in losses:
+        if loss not in slots:
+            slots[loss] = next(i for i in range(len(losses)) if i not in slots.values())
+    return {
+        loss: Style(
+            PALETTE[slot % len(PALETTE)],
+            MARKERS[slot % len(MARKERS)],
+            LINES[slot // len(PALETTE) % len(LINES)],
+        )
+        for loss, slot in slots.items()
+    }
+
+
+def colours(losses: Iterable[str]) -> dict[str, str]:
+    """The colour of each loss in every figure over these losses, as #rrggbb."""
+    return {loss: style.colour for loss, style in styles(losses).items()}
+
+
+def wrapped(text: str, width: int = 24, lines: int = 3) -> str:
+    r"""The text in lines of at most `width` characters, with an ellipsis where it is cut.
+
+    Example:
+        >>> wrapped("tversky:alpha=0.7,beta=0.3", 16)
+        'tversky:alpha=\n0.7,beta=0.3'
+    """
+    # break after the separators of a spec rather than anywhere
+    breakable = "".join(c + "\0" if c in ":,=+/" else c for c in text)
+    pieces, line = [], ""
+    for part in breakable.split("\0"):
+        for chunk in textwrap.wrap(part, width, drop_whitespace=False) or [""]:
+            if len(line) + len(chunk) > width:
+                pieces.append(line)
+                line = ""
+            line += chunk
+    pieces.append(line)
+    if len(pieces) > lines:
+        pieces = [*pieces[: lines - 1], pieces[lines - 1][: width - 1] + "…"]
+    return "\n".join(pieces)
+
+
+def key(shown: dict[str, str], looks: dict[str, Style]) -> list[Line2D]:
+    """Legend handles of losses, with the labels that are shown for them."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=looks[loss].colour,
+            marker=looks[loss].marker,
+            linestyle=looks[loss].line,
+            markersize=5,
+            label=text,
+        )
+        for loss, text in shown.items()
+    ]
+
+
+def sheet(
+    title: str, about: str, height: float, handles: Sequence[Any] = ()
+) -> tuple[Figure, float]:
+    """An empty figure under its header: title, what it is about, and the legend.
+
+    Args:
+        title: The heading, in bold.
+        about: One line, wrapped where it is long: setting, n, seeds, how seeds are combined.
+        height: Of the part below the header, inches.
+        handles: What the legend explains.
+
+    Returns:
+        The figure, and the top of the free part as a fraction of its height.
+    """
+    lines = textwrap.wrap(about, 112) or [""]
+    longest = max((len(line) for h in handles for line in h.get_label().split("\n")), default=0)
+    columns = max(1, min(len(handles), int((WIDTH - 0.2) / (0.085 * longest + 0.55))))
+    by_row = [handles[i : i + columns] for i in range(0, len(handles), columns)]
+    tall = sum(max(1 + h.get_label().count("\n") for h in row) for row in by_row)
+    header = 0.36 + 0.17 * len(lines) + (0.08 + 0.185 * tall if handles else 0.0)
+    figure = Figure(figsize=(WIDTH, height + header))
+    total = height + header
+    figure.text(0.012, 1 - 0.08 / total, title, va="top", weight="bold", size=11.5)
+    figure.text(0.012, 1 - 0.31 / total, "\n".join(lines), va="top", size=8.5, alpha=0.8)
+    if handles:
+        figure.legend(
+            handles=_row_by_row(handles, columns),
+            loc="upper left",
+            bbox_to_anchor=(0.004, 1 - (0.31 + 0.17 * len(lines)) / total),
+            ncols=columns,
+            columnspacing=1.4,
+            labelspacing=0.35,
+            handlelength=2.2,
+        )
+    return figure, height / total
+
+
+def _row_by_row(handles: Sequence[Any], columns: int) -> list[Any]:
+    """The order in which a legend that fills column by column reads row by row."""
+    return [handle for column in range(columns) for handle in handles[column::columns]]
+
+
+def laid_out(figure: Figure, top: float) -> Figure:
+    """The same figure, which will lay its axes out below the header without overlaps."""
+    figure.set_layout_engine("constrained", rect=(0.005, 0.01, 0.99, top - 0.015), w_pad=0.06)
+    return figure
+
+
+def in_percent(axis: Any, digits: int = 0) -> None:  # noqa: ANN401 (XAxis or YAxis)
+    """Shows the fractions on an axis as percent."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f}%"))
+
+
+def plain(axis: Any) -> None:  # noqa: ANN401 (XAxis or YAxis)
+    """Shows the numbers on an axis as they are, also on a log scale, and no minor ones."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def quiet(axes: Axes) -> None:
+    """Takes away grid and ticks of axes that hold cells or bars with their own labels."""
+    axes.grid(False)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
