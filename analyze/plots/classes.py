@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, percent
-from analyze.plots.style import in_percent, laid_out, quiet, sheet, styled
+from analyze.plots.style import in_percent, laid_out, number, quiet, sheet, styled
 from analyze.predictions import Floats, Integers
 
 MOST_CLASSES = 20
@@ -96,7 +96,7 @@ def _cells(
         values, cmap=colours, norm=BoundaryNorm(levels, colours.N), edgecolors="none"
     )
     limit = max(abs(levels[0]), levels[-1])
-    digits = 0 if limit >= 0.1 else 1
+    digits = 1 if len(classes) <= 12 else 0
     for (row, column), value in np.ndenumerate(values):
         if np.isnan(value):
             continue
@@ -104,13 +104,13 @@ def _cells(
         axes.text(
             column + 0.5,
             row + 0.5,
-            f"{100 * value:{'' if around_zero is None else '+'}.{digits}f}",
+            number(round(100 * value, digits), "" if around_zero is None else "+"),
             ha="center",
             va="center",
             size=7,
             color="#ffffff" if deep else "#000000",
         )
-    axes.set_title(f"{title}, %")
+    axes.set_title(f"{title}, in %")
     axes.set_xticks(np.arange(len(classes)) + 0.5, [str(c) for c in classes])
     axes.set_yticks(
         np.arange(len(group.losses)) + 0.5,
@@ -120,8 +120,10 @@ def _cells(
     axes.set_xlabel("class")
     quiet(axes)
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.01, aspect=8, ticks=levels[::2])
-    in_percent(bar.ax.yaxis, digits)
-    bar.outline.set_visible(False)
+    in_percent(bar.ax.yaxis)
+    bar.ax.grid(False)
+    bar.ax.minorticks_off()
+    quiet(bar.ax)
 
 
 def _says(group: Group) -> str:

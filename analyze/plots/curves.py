@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analyze.plots.group import BIN_NUMBERS, POINTS, Group, Reduced
 from analyze.plots.kind import Kind, each, mean, percent
-from analyze.plots.style import INK, in_percent, key, laid_out, plain, sheet, styled
+from analyze.plots.style import INK, in_percent, key, laid_out, logarithmic, sheet, styled
 from analyze.predictions import Floats
 
 BINS_TITLE = "ECE depends on the number of bins, and never reaches zero"
@@ -67,10 +68,9 @@ def ece_bins(group: Group) -> Figure:
                 linewidth=1,
             )
         axes.set_title(when)
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
         axes.set_xticks(BIN_NUMBERS)
-        plain(axes.xaxis)
-        in_percent(axes.yaxis, 1)
+        in_percent(axes.yaxis)
         axes.set_ylim(bottom=0)
         axes.set(xlabel="number of bins", ylabel="ECE")
     return figure
@@ -79,17 +79,21 @@ def ece_bins(group: Group) -> Figure:
 @styled
 def risk_coverage(group: Group) -> Figure:
     """The error among the most confident share of the test examples, for every share."""
+    curves = {loss: np.array([run.risk for run in runs]) for loss, runs in group.runs.items()}
+    first = _first_error(np.concatenate(list(curves.values())))
     coverage = np.arange(1, POINTS + 1) / POINTS
     about = f"{group.about}; before temperature, mean over seeds, band: their range"
     figure = laid_out(*sheet(RISK_TITLE, about, 3.4, key(group.labels(), group.styles)))
     axes = figure.subplots()
-    for place, (loss, runs) in enumerate(group.runs.items()):
-        curves = np.array([run.risk for run in runs])
-        _band(axes, group, loss, coverage, curves)
-        _line(axes, group, loss, coverage, curves.mean(axis=0), place)
+    for place, (loss, risks) in enumerate(curves.items()):
+        _band(axes, group, loss, coverage[first:], risks[:, first:])
+        _line(axes, group, loss, coverage[first:], risks[:, first:].mean(axis=0), place)
     in_percent(axes.xaxis)
-    in_percent(axes.yaxis, 1)
-    axes.set(xlim=(0, 1), xlabel="coverage, the most confident share", ylabel="error among them")
+    in_percent(axes.yaxis)
+    start = float(coverage[first]) if first else 0.0
+    axes.set(
+        xlim=(start, 1), xlabel="coverage, the most confident share", ylabel="error among them"
+    )
     axes.set_ylim(bottom=0)
     return figure
 
@@ -98,7 +102,10 @@ def risk_coverage(group: Group) -> Figure:
 def training(group: Group) -> Figure:
     """What metrics.jsonl has of training: loss, and accuracy, NLL and ECE on validation."""
     names = _recorded(group)
-    about = f"{group.about}; mean over seeds, band: their range"
+    sizes = sorted({run.validation for runs in group.runs.values() for run in runs})
+    images = " or ".join(f"{size:,}" for size in sizes)
+    examples = group.about_with(f"{images} validation examples")
+    about = f"{examples}; mean over seeds, band: their range"
     rows = -(-len(names) // 2)
     figure = laid_out(*sheet(TRAINING_TITLE, about, 2.5 * rows, key(group.labels(), group.styles)))
     grid = figure.subplots(rows, 2, squeeze=False, sharex=True)
@@ -113,13 +120,20 @@ def training(group: Group) -> Figure:
         title, label = PANELS[name]
         axes.set_title(title)
         axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelbottom=True)
         if name in FRACTIONS:
             in_percent(axes.yaxis)
         elif axes.dataLim.y0 > 0:
-            axes.set_yscale("log")
-            plain(axes.yaxis)
+            logarithmic(axes, "y")
     return figure
+
+
+def _first_error(curves: Floats) -> int:
+    """Where to begin a plot of curves (runs, POINTS): a tenth before the first error of any."""
+    wrong = int(np.argmax((curves > 0).any(axis=0))) if curves.any() else 0
+    tenth = POINTS // 10
+    return max(0, (wrong // tenth - 1) * tenth)
 
 
 def _recorded(group: Group) -> list[str]:
@@ -147,17 +161,17 @@ def _is_number(value: object) -> bool:
 def _line(
     axes: Axes, group: Group, loss: str, x: Sequence[float] | Floats, y: Floats, place: int
 ) -> None:
-    """A loss's curve; its markers are offset, so that losses on top of each other all show."""
+    """A loss's curve. Markers are offset or, where few, nested, so that equal losses all show."""
     style = group.styles[loss]
     step = max(1, len(x) // 6)
-    first = place * step // len(group.losses) if step > 1 else 0
+    first = place * step // len(group.losses)
     axes.plot(
         x,
         y,
         color=style.colour,
         linestyle=style.line,
         marker=style.marker,
-        markersize=4.5,
+        markersize=7 - 4 * place / len(group.losses) if step == 1 else 4.5,
         markevery=(first, step),
     )
 

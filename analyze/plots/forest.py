@@ -12,7 +12,7 @@ from analyze.cells import PERCENT, SCALE_MARK, SHOWN, formatted
 from analyze.comparisons import HIGHER_IS_BETTER, PRIMARY
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
-from analyze.plots.style import INK, laid_out, sheet, styled, wrapped
+from analyze.plots.style import INK, MINUS, laid_out, number, sheet, styled, wrapped
 from analyze.statistics import FEWEST_SEEDS
 
 TITLE = "Differences to the reference loss, with 95% intervals"
@@ -23,6 +23,7 @@ CAPTION = (
     "survive the correction for the number of comparisons: read the verdict beside it. "
     f"{SCALE_MARK} marks differences that depend on an arbitrary scale of the scores."
 )
+SPACE = 3 * "\N{NO-BREAK SPACE}"  # SVG joins other spaces
 MARK = {"better": "^", "worse": "v", "not distinguishable": "|", "": "."}
 
 
@@ -64,7 +65,7 @@ def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: li
     for row in rows.to_dict("records"):
         y = losses.index(row["loss"])
         colour = group.styles[row["loss"]].colour
-        alpha = 0.4 if row["scale_arbitrary"] else 1.0
+        alpha = 0.55 if row["scale_arbitrary"] else 1.0
         if not pd.isna(row["low"]):
             axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.4, alpha=alpha)
         called = row["verdict"] in ("better", "worse")
@@ -82,10 +83,10 @@ def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: li
     axes.set_title(SHOWN[metric].removesuffix(" %"))
     unit = "percentage points" if metric in PERCENT else "nats"
     sides = ("worse", "better") if metric in HIGHER_IS_BETTER else ("better", "worse")
-    axes.set_xlabel(f"← {sides[0]}    difference, {unit}    {sides[1]} →", size=8)
+    axes.set_xlabel(f"← {sides[0]}{SPACE}difference, {unit}{SPACE}{sides[1]} →", size=8)
     scale = 100 if metric in PERCENT else 1
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{scale * value:+.3g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(scale * value, "+")))
     axes.margins(x=0.08)
     axes.set_yticks(range(len(losses)), [wrapped(loss, 24, 2) for loss in losses])
     axes.set_ylim(len(losses) - 0.5, -0.5)
@@ -96,7 +97,7 @@ def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: li
 
 def _outcome(row: dict[str, Any]) -> str:
     mark = f" {SCALE_MARK}" if row["scale_arbitrary"] else ""
-    return f"{_number(row, row['difference'])}  {_verdict(row)}{mark}"
+    return f"{_number(row, row['difference'])} {_verdict(row)}{mark}"
 
 
 def _verdict(row: dict[str, Any]) -> str:
@@ -108,7 +109,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _number(row: dict[str, Any], value: float) -> str:
-    return formatted(row["metric"], value, signed=True)
+    return formatted(row["metric"], value, signed=True).replace("-", MINUS)
 
 
 def _says(group: Group) -> str:

@@ -53,6 +53,7 @@ class Reduced:
         targets: Examples, and how many are wrong, by true class, shape (2, C).
         risk: Error among the most confident share, for POINTS shares up to 1.
         nll: Test NLL at each of TEMPERATURES.
+        validation: How many validation examples there are.
         history: The epochs of metrics.jsonl.
     """
 
@@ -62,6 +63,7 @@ class Reduced:
     targets: Floats
     risk: Floats
     nll: Floats
+    validation: int
     history: list[dict[str, Any]] = field(repr=False)
 
 
@@ -97,10 +99,14 @@ class Group:
 
     @property
     def about(self) -> str:
-        """Setting, n and seeds in words."""
+        """Setting, test examples and seeds in words."""
+        return self.about_with(f"{self.examples:,} test examples")
+
+    def about_with(self, examples: str) -> str:
+        """Setting, the examples that are named, and seeds in words."""
         counts = sorted({len(runs) for runs in self.evaluated.values()})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
-        said = [setting_title(self.setting), f"{self.examples:,} test examples"]
+        said = [setting_title(self.setting), examples]
         return ", ".join([*filter(None, said), "1 seed" if counts == [1] else seeds])
 
     def scale_arbitrary(self, loss: str) -> bool:
@@ -148,7 +154,8 @@ def reduce_run(one: Evaluated) -> Reduced:
     Raises:
         ValueError: The predictions are no longer what was evaluated, or cannot be read.
     """
-    test = load_predictions(one.run.path / PREDICTIONS).test
+    predictions = load_predictions(one.run.path / PREDICTIONS)
+    test, val = predictions.test, predictions.val
     classes = test.logits.shape[1]
     before = score(test.logits, test.targets)
     after = score(test.logits, test.targets, temperature=one.temperature)
@@ -162,6 +169,7 @@ def reduce_run(one: Evaluated) -> Reduced:
         targets=np.stack([np.bincount(test.targets, minlength=classes), wrong]),
         risk=curve[np.ceil(shares * len(curve) - 1e-9).astype(int) - 1],
         nll=_nll_by_temperature(test.logits, test.targets),
+        validation=0 if val is None else len(val.targets),
         history=read_history(one.run.path),
     )
 

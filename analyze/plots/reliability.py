@@ -84,12 +84,19 @@ def reliability(group: Group) -> Figure:
     about = f"{group.about} pooled; intervals for the {group.examples:,} examples of one seed"
     handles = [
         Line2D([], [], color=INK, marker="o", linewidth=0.9, label="accuracy, Wilson 95%"),
-        Line2D([], [], color=INK, linewidth=7, alpha=0.35, label="gap to the mean confidence"),
+        Line2D(
+            [],
+            [],
+            color=INK,
+            linewidth=7,
+            alpha=0.35,
+            label="gap to mean confidence, coloured",
+        ),
         Patch(facecolor=INK, alpha=0.16, label="a calibrated model, 95%"),
     ]
-    figure, top = sheet(TITLE, about, 2.75 * _blocks(group) + 0.25, handles)
-    for spec, loss, stage, corner in _cells(figure, group, top, 2.75):
-        inner = spec.subgridspec(2, 1, height_ratios=[4.5, 1], hspace=0.1)
+    figure, top = sheet(TITLE, about, 2.95 * _blocks(group) + 0.25, handles)
+    for spec, loss, stage, corner in _cells(figure, group, top, 2.95):
+        inner = spec.subgridspec(2, 1, height_ratios=[4.5, 1], hspace=0.22)
         axes = figure.add_subplot(inner[0])
         strip = figure.add_subplot(inner[1], sharex=axes)
         bins = pooled(group, loss, stage)
@@ -99,7 +106,7 @@ def reliability(group: Group) -> Figure:
         )
         strip.set(ylim=(0, 1), yticks=[0, 1])
         axes.tick_params(labelbottom=False)
-        _axis_labels(axes, strip, corner, "accuracy", "share")
+        _axis_labels(axes, strip, corner, "accuracy, %", "images, %")
         _heading(axes, group, loss, stage, _ece(group, loss, stage))
     return figure
 
@@ -115,7 +122,7 @@ def _diagram(axes: Axes, bins: Pooled, colour: str) -> None:
     axes.add_collection(PolyCollection(boxes, facecolor=INK, alpha=0.16, linewidth=0))
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
     gaps = [[(c, c), (c, a)] for c, a in zip(confidence, accuracy, strict=True)]
-    axes.add_collection(LineCollection(gaps, color=colour, linewidth=6, alpha=0.4))
+    axes.add_collection(LineCollection(gaps, color=colour, linewidth=6, alpha=0.55))
     bars = [[(c, x), (c, y)] for c, x, y in zip(confidence, *wilson(accuracy, n), strict=True)]
     axes.add_collection(LineCollection(bars, color=colour, linewidth=1))
     axes.plot(confidence, accuracy, "o", color=colour, markersize=3.5)
@@ -127,23 +134,22 @@ def confidence(group: Group) -> Figure:
     """The distributions of confidence over right and over wrong predictions, per loss."""
     about = f"{group.about} pooled; each distribution has area 1"
     handles = [
-        Patch(facecolor=INK, alpha=0.45, label="right"),
+        Patch(facecolor=INK, alpha=0.45, label="right, coloured"),
         Line2D([], [], color=INK, linewidth=1.3, label="wrong"),
     ]
-    figure, top = sheet(CONFIDENCE_TITLE, about, 1.95 * _blocks(group) + 0.25, handles)
-    for spec, loss, stage, corner in _cells(figure, group, top, 1.95):
+    figure, top = sheet(CONFIDENCE_TITLE, about, 2.15 * _blocks(group) + 0.25, handles)
+    for spec, loss, stage, corner in _cells(figure, group, top, 2.15):
         axes = figure.add_subplot(spec)
         bins = pooled(group, loss, stage, FINE)
         right = np.nan_to_num(bins.examples * bins.accuracy)
         wrong = bins.examples - right
-        for part, look in (
-            (right, {"fill": True, "color": group.styles[loss].colour, "alpha": 0.6}),
-            (wrong, {"color": INK, "linewidth": 1.3}),
-        ):
-            if part.sum() > 0:
-                axes.stairs(part / part.sum(), _edges(FINE), **look)
+        colour = group.styles[loss].colour
+        if right.sum() > 0:
+            axes.stairs(right / right.sum(), _edges(FINE), fill=True, color=colour, alpha=0.6)
+        if wrong.sum() > 0:
+            axes.stairs(wrong / wrong.sum(), _edges(FINE), color=INK, linewidth=1.3)
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        _axis_labels(axes, axes, corner, "share of them", "")
+        _axis_labels(axes, axes, corner, "share of them, %", "")
         _heading(axes, group, loss, stage, f"{percent(wrong.sum() / bins.examples.sum())} wrong")
     return figure
 
@@ -163,10 +169,10 @@ def _cells(
         4,
         left=0.62 / WIDTH,
         right=1 - 0.12 / WIDTH,
-        top=top - 0.5 / inches,
+        top=top - 0.62 / inches,
         bottom=0.5 / inches,
         wspace=0.16,
-        hspace=0.62 / (tall - 0.55),
+        hspace=0.78 / (tall - 0.78),
     )
     for place, loss in enumerate(group.losses):
         row, column = place // 2, 2 * (place % 2)
@@ -179,25 +185,25 @@ def _cells(
 def _axis_labels(axes: Axes, lowest: Axes, corner: tuple[bool, bool], y: str, strip: str) -> None:
     left, bottom = corner
     for each_axes, label in ((axes, y), (lowest, strip)):
-        in_percent(each_axes.yaxis)
+        in_percent(each_axes.yaxis, "")
         each_axes.tick_params(labelleft=left)
         if left and label:
             each_axes.set_ylabel(label, size=8)
-    in_percent(lowest.xaxis)
+    in_percent(lowest.xaxis, "")
     lowest.tick_params(labelbottom=bottom)
     if bottom:
-        lowest.set_xlabel("confidence", size=8)
+        lowest.set_xlabel("confidence, %", size=8)
 
 
 def _heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> None:
     fitted = mean(np.array([run.one.temperature for run in group.runs[loss]]))
     when = "before T" if stage == "before" else f"at T = {fitted:.2f}"
-    axes.set_title(f"{when}: {number}", size=8, pad=3)
+    axes.set_title(f"{when}\n{number}", size=8, pad=3)
     if stage == "before":
         axes.annotate(
             group.label(loss, 56).replace("\n", " "),
             (0, 1),
-            (0, 16),
+            (0, 28),
             xycoords="axes fraction",
             textcoords="offset points",
             weight="bold",

@@ -1,6 +1,7 @@
 """What temperature scaling changes: NLL over T, error against ECE, NLL and Brier taken apart."""
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.patches import Patch
 
 from analyze.plots.group import MOST_LOGITS, TEMPERATURES, Group
 from analyze.plots.kind import Kind, each, mean, percent
-from analyze.plots.style import INK, in_percent, key, laid_out, plain, sheet, styled
+from analyze.plots.style import INK, in_percent, key, laid_out, logarithmic, sheet, styled
 from analyze.predictions import Floats
 
 NLL_TITLE = "NLL as a function of the temperature"
@@ -82,9 +83,9 @@ def _valley(axes: Axes, group: Group, loss: str) -> None:
         at = np.interp(np.log([1.0, one.temperature]), np.log(TEMPERATURES), curve)
         axes.plot(1, at[0], "o", color=colour, markerfacecolor="none", markersize=5)
         axes.plot(one.temperature, at[1], "o", color=colour, markersize=5)
-    axes.set(xscale="log", yscale="log", xticks=[0.1, 0.3, 1, 3, 10])
-    plain(axes.xaxis)
-    plain(axes.yaxis)
+    logarithmic(axes, "x")
+    logarithmic(axes, "y")
+    axes.set_xticks([0.1, 0.3, 1, 3, 10])
     fitted = mean(np.array([one.temperature for one in group.evaluated[loss]]))
     axes.set_title(f"{group.label(loss, 26)}\nT = {fitted:.2f}", size=8.5)
 
@@ -98,7 +99,7 @@ def _nll_range(group: Group) -> tuple[float, float]:
 
 
 def _classes(group: Group) -> int:
-    return next(iter(group.runs.values()))[0].targets.shape[1]
+    return int(next(iter(group.runs.values()))[0].targets.shape[1])
 
 
 @styled
@@ -107,13 +108,14 @@ def error_ece(group: Group) -> Figure:
     about = f"{group.about}; means over seeds, dots: single seeds after temperature"
     figure = laid_out(*sheet(TRADE_TITLE, about, 3.7, key(group.labels(), group.styles)))
     axes = figure.subplots()
-    for loss in group.losses:
+    for place, loss in enumerate(group.losses):
         style = group.styles[loss]
         errors = 1 - group.values(loss, "accuracy")
         before, after = mean(group.values(loss, "ece")), mean(group.values(loss, "ece_ts"))
         error = mean(errors)
         axes.plot(group.values(loss, "ece_ts"), errors, ".", color=style.colour, alpha=0.45)
-        look = {"color": style.colour, "marker": style.marker, "markersize": 9}
+        size = 12 - 6 * place / len(group.losses)  # nested, so that equal losses all show
+        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": size}
         axes.plot(before, error, markerfacecolor="none", markeredgewidth=1.4, **look)
         axes.plot(after, error, **look)
         axes.annotate(
@@ -138,11 +140,10 @@ def error_ece(group: Group) -> Figure:
         va="top",
         size=8,
     )
-    axes.set(xlabel="ECE, 15 bins", ylabel="test error")
-    axes.margins(0.08, 0.12)
-    axes.set_xlim(left=0)
-    in_percent(axes.xaxis, 1)
-    in_percent(axes.yaxis, 1)
+    axes.set(xlabel="ECE, 15 bins, log scale", ylabel="test error")
+    axes.margins(0.06, 0.12)
+    logarithmic(axes, "x", "%", 100)
+    in_percent(axes.yaxis)
     return figure
 
 

@@ -7,13 +7,16 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+Line = Literal["-", "--", ":", "-."]
 
 # Text, axes and grid: one colour that `svg` turns into currentColor.
 INK = "#0a0b0c"
@@ -27,7 +30,8 @@ PALETTE = (
 # These keep their colour across reports, where no other loss of the report has it.
 AT_HOME = ("ce", "focal", "hinge", "label_smoothing", "kl", "nll", "brier", "mae")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
-LINES = ("-", "--", ":", "-.")
+LINES: tuple[Line, ...] = ("-", "--", ":", "-.")
+MINUS = "\N{MINUS SIGN}"
 
 _SETTINGS: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: one layout on every machine
@@ -70,7 +74,7 @@ def styled(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
 
     @wraps(function)
     def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        defaults = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
+        defaults: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
         with mpl.rc_context(defaults | _SETTINGS):
             return function(*args, **kwargs)
 
@@ -83,7 +87,7 @@ class Style:
 
     colour: str
     marker: str
-    line: str
+    line: Line
 
 
 def styles(losses: Iterable[str]) -> dict[str, Style]:
@@ -208,15 +212,28 @@ def laid_out(figure: Figure, top: float) -> Figure:
     return figure
 
 
-def in_percent(axis: Any, digits: int = 0) -> None:  # noqa: ANN401 (XAxis or YAxis)
+def in_percent(axis: Axis, unit: str = "%") -> None:
     """Shows the fractions on an axis as percent."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.{digits}f}%"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(100 * value) + unit))
 
 
-def plain(axis: Any) -> None:  # noqa: ANN401 (XAxis or YAxis)
-    """Shows the numbers on an axis as they are, also on a log scale, and no minor ones."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+def number(value: float, sign: str = "") -> str:
+    r"""A number on an axis: as short as it can be, with a true minus.
+
+    Example:
+        >>> number(-2.5), number(1.0, "+"), number(0.0, "+")
+        ('\N{MINUS SIGN}2.5', '+1', '0')
+    """
+    return f"{value:{sign}.4g}".replace("-", MINUS) if abs(value) > 1e-12 else "0"
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"], unit: str = "", scale: float = 1.0) -> None:
+    """Makes an axis logarithmic, with a few round numbers on it."""
+    axes.set(**{f"{which}scale": "log"})
+    axis: Axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(scale * value) + unit))
 
 
 def quiet(axes: Axes) -> None:
