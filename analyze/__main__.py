@@ -1,6 +1,7 @@
 """The command line: `python -m analyze score|report|conformance`."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "report",
         help="compare the losses of run folders",
         description="Compares the losses of the runs below the folders with a reference loss, "
-        "paired by seed and test example, in the terminal and as runs.csv, losses.csv and "
-        "comparisons.csv.",
+        "paired by seed and test example: a page to read (index.html), its tables as CSV, "
+        "Markdown and LaTeX, its figures as SVG, and the main tables in the terminal.",
     )
     report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="folders of runs")
-    report.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    report.add_argument("--out", type=Path, required=True, help="folder for the report")
     report.add_argument("--reference", help="loss to compare with (default: ce)")
+    report.add_argument(
+        "--layout",
+        choices=("mukhoti", "guo"),
+        help="set the losses beside the figures of Mukhoti et al. 2020 or Guo et al. 2017",
+    )
     report.set_defaults(run=_report)
     conformance = commands.add_parser(
         "conformance",
@@ -71,7 +77,8 @@ def _score(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from analyze.report import build_report, write_report
+    from analyze.output import WRITTEN, write_report
+    from analyze.report import build_report
     from analyze.terminal import print_report
 
     try:
@@ -79,15 +86,26 @@ def _report(options: argparse.Namespace) -> int:
     except ValueError as error:
         return _refuse(str(error))
     try:
-        write_report(report, options.out)
+        write_report(report, options.out, command=_command(options), layout=options.layout)
     except OSError as error:
         return _refuse(f"{options.out} cannot be written: {error.strerror}")
     console = Console()
     if not console.is_terminal:
         console.width = 150
     print_report(report, console)
-    console.print(f"\nwritten to {options.out}: runs.csv, losses.csv, comparisons.csv")
+    console.print(f"\nwritten to {options.out}: {WRITTEN}", soft_wrap=True)
+    console.print(f"open {(options.out / 'index.html').resolve().as_uri()}", soft_wrap=True)
     return 0
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command line that makes the same report."""
+    words = ["python", "-m", "analyze", "report", *map(str, options.paths)]
+    words += ["--out", str(options.out)]
+    for name in ("reference", "layout"):
+        if value := getattr(options, name):
+            words += [f"--{name}", value]
+    return shlex.join(words)
 
 
 def _conformance(options: argparse.Namespace) -> int:

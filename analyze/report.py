@@ -76,15 +76,3 @@ def build_report(paths: Sequence[Path], reference: str | None = None) -> Report:
         losses=losses_table(evaluated, diverged, options),
         comparisons=compare(evaluated, reference, options),
     )
-
-
-def write_report(report: Report, out: Path) -> None:
-    """Writes runs.csv, losses.csv and comparisons.csv; the same runs give the same bytes.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    tables = {"runs": report.runs, "losses": report.losses, "comparisons": report.comparisons}
-    for name, table in tables.items():
-        table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")

@@ -14,7 +14,8 @@ from scipy import stats
 from analyze.__main__ import main
 from analyze.calibration import NAMES, evaluate, metrics
 from analyze.comparisons import COLUMNS, PRIMARY
-from analyze.report import build_report, write_report
+from analyze.output import write_report
+from analyze.report import build_report
 from analyze.terminal import print_report
 
 LOSSES = {"ce": {"scale": 2.0}, "focal:gamma=3": {"signal": 3.3}, "hinge": {"scale": 0.3}}
@@ -274,11 +275,11 @@ def test_an_ece_below_its_noise_floor_is_marked(tmp_path):
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_are(study, report, tmp_path):
-    write_report(report, tmp_path / "first")
+    write_report(report, tmp_path / "first", command="")
     moved = tmp_path / "moved"
     for folder in sorted(study.iterdir(), reverse=True):
         shutil.copytree(folder, moved / folder.name[-1] / folder.name)
-    write_report(build_report([moved]), tmp_path / "second")
+    write_report(build_report([moved]), tmp_path / "second", command="")
     for name in ("runs.csv", "losses.csv", "comparisons.csv"):
         first = (tmp_path / "first" / name).read_bytes()
         assert first == (tmp_path / "second" / name).read_bytes()

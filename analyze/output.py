@@ -1,0 +1,53 @@
+"""Writes a report: the page, the tables, the figures."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from analyze.cells import legend, main_tables, setting_title
+from analyze.documents import latex, markdown
+from analyze.page import Figure, render_page
+from analyze.plots import colours, figures
+from analyze.progress import track
+from analyze.published import beside
+from analyze.report import Report
+
+WRITTEN = "index.html, figures/, {runs,losses,comparisons}.csv, losses.{md,tex}"
+
+
+def write_report(report: Report, out: Path, *, command: str, layout: str | None = None) -> None:
+    """Writes everything that WRITTEN names; the same runs give the same bytes.
+
+    Args:
+        report: From `build_report`.
+        out: A folder; files of these names in it are replaced.
+        command: The command line that makes this report, for the page.
+        layout: A paper to set the losses beside: a name in `analyze.published.PAPERS`.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    tables = {"runs": report.runs, "losses": report.losses, "comparisons": report.comparisons}
+    for name, table in tables.items():
+        table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+    main, marks = list(main_tables(report)), legend(report)
+    (out / "losses.md").write_text(markdown(main, marks))
+    (out / "losses.tex").write_text(latex(main, marks))
+    drawn = list(_drawn(report))
+    (out / "figures").mkdir(exist_ok=True)
+    for figure in drawn:
+        (out / "figures" / f"{figure.name}.svg").write_text(figure.svg)
+    page = render_page(
+        report,
+        drawn,
+        colours(report.runs["loss"].unique()),
+        command,
+        beside(report, layout) if layout else None,
+    )
+    (out / "index.html").write_text(page)
+
+
+def _drawn(report: Report) -> Iterator[Figure]:
+    for shown in track(list(figures(report)), "drawing"):
+        title = ": ".join(filter(None, (shown.title, setting_title(shown.setting))))
+        yield Figure(shown.name, title, shown.caption, shown.svg())
