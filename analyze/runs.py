@@ -1,7 +1,7 @@
 """Finds run folders and reads what they say about themselves."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ BOOKKEEPING = frozenset(
         *("fresh", "checkpoint_every", "threads", "data_dir", "test_probabilities"),
     )
 )
+FAILURE = "failure.json"  # a study's note on a run that failed
 # Kinds of input for which a softmax of the scores is no estimate of a probability.
 SCORES = "scores"
 
@@ -59,10 +60,22 @@ class LeftOut:
     diverged: bool = False
 
 
-def find_run_folders(paths: Iterable[Path]) -> list[Path]:
-    """Every folder at or below the paths that holds a config.json or a summary.json, sorted.
+def is_run_folder(folder: Path) -> bool:
+    """Whether the trainer or a study wrote this folder, be it only to say why the run failed."""
+    return any((folder / name).is_file() for name in ("config.json", "summary.json", FAILURE))
 
-    A folder that is reached twice counts once; nothing is looked for inside a run folder.
+
+def find_run_folders(
+    paths: Iterable[Path], also: Callable[[Path], bool] = lambda _: False
+) -> list[Path]:
+    """Every run folder at or below the paths, sorted.
+
+    A folder that is reached twice counts once; nothing is looked for inside a run folder, nor in
+    hidden folders.
+
+    Args:
+        paths: Where to look.
+        also: What else counts as a run's folder.
 
     Raises:
         ValueError: A path that does not exist or cannot be read, or below which there is no run.
@@ -71,7 +84,7 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise ValueError(f"{path}: no such folder")
-        below = _below(path)
+        below = _below(path, lambda folder: is_run_folder(folder) or also(folder))
         if not below:
             raise ValueError(f"{path}: no run in it (a folder with config.json)")
         for folder in below:
@@ -79,15 +92,16 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
     return sorted(found.values())
 
 
-def _below(folder: Path) -> list[Path]:
-    if (folder / "config.json").is_file() or (folder / "summary.json").is_file():
+def _below(folder: Path, is_wanted: Callable[[Path], bool]) -> list[Path]:
+    if is_wanted(folder):
         return [folder]
     try:
         # links are not followed: they may lead back here
         inner = [c for c in sorted(folder.iterdir()) if c.is_dir() and not c.is_symlink()]
     except OSError as error:
         raise ValueError(f"{folder} cannot be read: {error.strerror}") from error
-    return [run for child in inner for run in _below(child)]
+    shown = [child for child in inner if not child.name.startswith(".")]
+    return [run for child in shown for run in _below(child, is_wanted)]
 
 
 def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
@@ -117,10 +131,10 @@ def read_run(folder: Path) -> Run | LeftOut:
         described = _read_object(folder / "config.json")
         loss, seed, setting = _identity(described)
     except ValueError as error:
-        return LeftOut(folder, f"broken: {error}")
+        return LeftOut(folder, _failure(folder) or f"broken: {error}")
     out = partial(LeftOut, folder, loss=loss, seed=seed, setting=setting)
     if not (folder / "summary.json").exists():
-        return out(_unfinished(folder, setting))
+        return out(_failure(folder) or _unfinished(folder, described))
     try:
         summary = _read_object(folder / "summary.json")
     except ValueError as error:
@@ -148,13 +162,30 @@ def _identity(described: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
         setting["data_dir"] = config.get("data_dir")  # there, it says which data
     if "precision" in described:
         setting["mixed_precision"] = described["precision"]  # what "auto" came to
-    return loss, seed, setting
+    return loss, seed, {name: _whole(setting[name]) for name in sorted(setting)}
 
 
-def _unfinished(folder: Path, setting: dict[str, Any]) -> str:
+def _whole(value: object) -> object:
+    """1 for 1.0: W&B, like JSON at large, knows no difference, nor an order of the options."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if whole else value  # type: ignore[call-overload]
+
+
+def _failure(folder: Path) -> str | None:
+    """Why a study gave the run up, where it did."""
+    try:
+        return f"failed: {_read_object(folder / FAILURE).get('reason', 'unknown')}"
+    except ValueError:
+        return None
+
+
+def _unfinished(folder: Path, described: dict[str, Any]) -> str:
     history = read_history(folder)
     epoch = history[-1].get("epoch") if history else 0
-    return f"unfinished: {epoch} of {setting.get('epochs', '?')} epochs done"
+    reason = f"unfinished: {epoch} of {described['config'].get('epochs', '?')} epochs done"
+    tracked = described.get("wandb")  # where the folder was made of what W&B knows
+    state = tracked.get("state", "finished") if isinstance(tracked, dict) else "finished"
+    return reason if state == "finished" else f"{reason} (W&B: {state})"
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

@@ -109,17 +109,16 @@ class Record:
         Args:
             resolved: what the options came to: device, precision, processes, sizes, ...
         """
-        description = {
+        described = {
             "name": self.config.run_name,
             "hash": self.config.hash,
-            "config": self.config.to_dict(),
             **resolved,
             "commit": _commit(),
             "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
             | {"python": platform.python_version()},
         }
-        write_json(self.folder / "config.json", description)
-        self._tracker = tracking.start(self.config, self.folder)
+        write_json(self.folder / "config.json", {"config": self.config.to_dict(), **described})
+        self._tracker = tracking.start(self.config, self.folder, described)
 
     def rewind(self, epoch: int) -> None:
         """Keep the metrics of the first ``epoch`` epochs: those after them are trained again."""

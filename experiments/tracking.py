@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,17 @@ from experiments.config import RunConfig
 _PATIENCE = 10.0  # seconds, for a server that does not answer
 
 
-def start(config: RunConfig, folder: Path) -> Tracker:
+def start(config: RunConfig, folder: Path, resolved: Mapping[str, Any]) -> Tracker:
     """Begin or continue the W&B run of a run folder.
 
     ``auto`` is online where an API key is configured, else offline; a server that cannot be
     reached costs ten seconds and one warning, and the run goes on offline.
+
+    Args:
+        config: of the run. In W&B's config its options are flat, as sweeps need them.
+        folder: of the run.
+        resolved: what config.json says beside the options: one nested entry of W&B's config, so
+            that a run can be read from W&B as from its folder.
     """
     mode: str = config.wandb
     if mode == "auto":
@@ -25,14 +32,14 @@ def start(config: RunConfig, folder: Path) -> Tracker:
     if mode == "disabled":
         return Tracker(None)
     try:
-        return Tracker(_init(config, folder, mode))
+        return Tracker(_init(config, folder, mode, resolved))
     except Exception as error:  # whatever is wrong with W&B is no reason not to train
         warn = f"W&B does not work ({_first_line(error)})"
     try:
         import wandb
 
         wandb.teardown()  # forget the attempt, which keeps the run's id in use
-        tracker = Tracker(_init(config, folder, "offline"))
+        tracker = Tracker(_init(config, folder, "offline", resolved))
         print(f"{warn}; logging offline to {folder / 'wandb'}", flush=True)
         return tracker
     except Exception:
@@ -45,19 +52,26 @@ def _first_line(error: Exception) -> str:
 
 
 def _has_key() -> bool:
-    """Whether an API key is configured, by environment or netrc; asks nobody."""
-    from requests.utils import get_netrc_auth
+    """Whether an API key is configured, wherever W&B looks for one; asks nobody, nor a server."""
+    import wandb
 
-    base_url = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    return bool(os.environ.get("WANDB_API_KEY") or get_netrc_auth(base_url))
+    wandb.setup(wandb.Settings(silent=True))  # else it asks the server whose key it is
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except wandb.errors.Error:
+        return True  # no key of the right form: going online says so
 
 
-def _init(config: RunConfig, folder: Path, mode: Any) -> Any:  # noqa: ANN401 (wandb imports late)
+def _init(
+    config: RunConfig,
+    folder: Path,
+    mode: Any,  # noqa: ANN401 (wandb imports late)
+    resolved: Mapping[str, Any],
+) -> Any:  # noqa: ANN401
     import wandb
 
     # Offline runs have no business with the network, error reports included.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    options = config.to_dict()
     without_seed = {k: v for k, v in config.identity().items() if k != "seed"}
     group = config.group or f"{config.study}/{config.loss}/{_digest(without_seed)}"
     run = wandb.init(
@@ -67,7 +81,7 @@ def _init(config: RunConfig, folder: Path, mode: Any) -> Any:  # noqa: ANN401 (w
         id=f"{config.hash}-{_digest(config.study + '/' + config.run_name)}",
         job_type="train",
         tags=[tag for tag in config.tags.split(",") if tag] or None,
-        config=options,
+        config=config.to_dict() | {"resolved": dict(resolved)},
         dir=folder,
         mode=mode,
         resume="allow" if mode == "online" else None,
@@ -112,10 +126,27 @@ class Tracker:
 
                 self._run.summary.update(dict(summary))
                 if predictions.exists():
+                    self._keep(predictions)
                     artifact = wandb.Artifact(f"predictions-{self._run.id}", type="predictions")
-                    artifact.add_file(str(predictions))
+                    # "immutable", and so not copied: the run folder only ever replaces the file
+                    artifact.add_file(str(predictions), policy="immutable", skip_cache=True)
                     self._run.log_artifact(artifact)
         self.stop()
+
+    def _keep(self, predictions: Path) -> None:
+        """The predictions in W&B's folder too, at no cost, so that it can be moved elsewhere.
+
+        An artifact's files stay where they were. A file of the run lies in W&B's folder, and is
+        uploaded from there by ``wandb sync``.
+        """
+        kept = Path(self._run.dir) / predictions.name
+        kept.unlink(missing_ok=True)
+        try:
+            kept.hardlink_to(predictions)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(predictions, kept)
+        if self._run.offline:
+            self._run.save(str(kept), base_path=self._run.dir, policy="end")
 
     def stop(self) -> None:
         """The end, for now: a run that was stopped is continued under the same id."""

@@ -1,0 +1,59 @@
+"""W&B's own client, without its messages and questions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PATIENCE = 10  # seconds, for an answer of the server
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the client from printing, and from asking the server whom the key belongs to."""
+    import wandb
+
+    settings = wandb.setup().settings
+    before, settings.silent = settings.silent, True
+    wandb.termsetup(settings, None)
+    try:
+        yield
+    finally:
+        settings.silent = before
+        wandb.termsetup(settings, None)
+
+
+def has_key() -> bool:
+    """Whether an API key is configured, wherever W&B looks for one.
+
+    Raises:
+        wandb.Error: What is configured is no key.
+    """
+    import wandb
+
+    with quiet():
+        return wandb.login(prompt=False, verify=False)
+
+
+def connect() -> Any:  # noqa: ANN401 (wandb imports late)
+    """The public API of the server that is configured.
+
+    Raises:
+        ValueError: No API key is configured.
+        wandb.Error: The server does not accept it, or does not answer within ten seconds.
+    """
+    import wandb
+
+    if not has_key():
+        raise ValueError("no W&B API key is configured: `wandb login`, or set WANDB_API_KEY")
+    with quiet():
+        return wandb.Api(timeout=PATIENCE)
+
+
+@contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Says in one line, as a ValueError, what goes wrong: the client's errors share no base."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{what}: {said}") from error
