@@ -29,13 +29,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "paired by seed and test example: a page to read (index.html), its tables as CSV, "
         "Markdown and LaTeX, its figures as SVG, and the main tables in the terminal.",
     )
-    report.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="folders of runs")
+    report.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="run folders, folders of them, offline W&B folders, wandb:ENTITY/PROJECT[/GROUP]",
+    )
     report.add_argument("--out", type=Path, required=True, help="folder for the report")
     report.add_argument("--reference", help="loss to compare with (default: ce)")
     report.add_argument(
         "--layout",
         choices=("mukhoti", "guo"),
         help="set the losses beside the figures of Mukhoti et al. 2020 or Guo et al. 2017",
+    )
+    report.add_argument(
+        "--to-wandb",
+        metavar="[ENTITY/]PROJECT",
+        help="log the report to a W&B run of job type analysis; offline where there is no API key",
     )
     report.set_defaults(run=_report)
     conformance = commands.add_parser(
@@ -80,8 +90,11 @@ def _report(options: argparse.Namespace) -> int:
     from analyze.output import WRITTEN, write_report
     from analyze.report import build_report
     from analyze.terminal import print_report
+    from analyze.wandb_report import log_report, parse_target
 
     try:
+        if options.to_wandb:
+            parse_target(options.to_wandb)
         report = build_report(options.paths, options.reference)
     except ValueError as error:
         return _refuse(str(error))
@@ -95,6 +108,12 @@ def _report(options: argparse.Namespace) -> int:
     print_report(report, console)
     console.print(f"\nwritten to {options.out}: {WRITTEN}", soft_wrap=True)
     console.print(f"open {(options.out / 'index.html').resolve().as_uri()}", soft_wrap=True)
+    if options.to_wandb:
+        try:
+            where = log_report(report, options.out, options.to_wandb)
+        except ValueError as error:
+            return _refuse(str(error))
+        console.print(f"logged to {where}", soft_wrap=True)
     return 0
 
 

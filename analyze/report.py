@@ -11,6 +11,7 @@ from analyze.comparisons import compare
 from analyze.evaluation import Evaluated, evaluate_run, same_examples
 from analyze.progress import track
 from analyze.runs import LeftOut, as_text, read_runs, varying
+from analyze.sources import resolve
 from analyze.tables import losses_table, runs_table
 
 REFERENCE = "ce"
@@ -39,17 +40,20 @@ class Report:
     comparisons: pd.DataFrame
 
 
-def build_report(paths: Sequence[Path], reference: str | None = None) -> Report:
+def build_report(paths: Sequence[str | Path], reference: str | None = None) -> Report:
     """Reads and evaluates the runs at or below the paths, and makes the tables.
 
     Args:
-        paths: Run folders, or folders of them.
+        paths: Run folders, folders of them, W&B folders or `wandb:ENTITY/PROJECT[/GROUP]`: see
+            `analyze.sources.resolve`.
         reference: The loss to compare to; ce where None.
 
     Raises:
         ValueError: A path without runs, no usable run, or a reference that no run has.
     """
-    finished, left_out = read_runs(paths)
+    folders, unreadable = resolve(paths)
+    finished, left_out = read_runs(folders)
+    left_out += unreadable
     losses = sorted({run.loss for run in finished})
     if reference is not None and finished and reference not in losses:
         raise ValueError(f"no finished run has the loss {reference}: {', '.join(losses)}")

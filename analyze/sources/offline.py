@@ -28,7 +28,8 @@ def is_wandb_folder(folder: Path) -> bool:
 def as_run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[LeftOut]]:
     """A run folder for each run that the W&B folders tell of, and the folders that are broken.
 
-    A run that was stopped and continued has several W&B folders, which are put together.
+    A run that was stopped and continued has several W&B folders, which are put together. Runs
+    of other job types, such as logged reports, are passed over.
 
     Raises:
         ValueError: The cache cannot be written.
@@ -44,8 +45,8 @@ def as_run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[LeftOut]]:
     return made, [result for result in results if isinstance(result, LeftOut)]
 
 
-def _as_run_folder(logs: Sequence[Path]) -> Path | LeftOut:
-    """The cached run folder of one run's logs, or why there is none."""
+def _as_run_folder(logs: Sequence[Path]) -> Path | LeftOut | None:
+    """The cached run folder of a run, or why there is none; None if it is no training run."""
     predictions = {log: log.parent / "files" / PREDICTIONS for log in logs}
     state = hashlib.sha256()
     for log in logs:
@@ -55,6 +56,8 @@ def _as_run_folder(logs: Sequence[Path]) -> Path | LeftOut:
     def write(parent: Path) -> Path:
         # the names of the folders begin with the time, but may have been changed since
         attempts = sorted(map(_inspect, logs), key=lambda attempt: attempt.started)
+        if attempts[-1].job != "train":
+            raise _OtherJob
         folder = _together(attempts).write(parent)
         for attempt in reversed(attempts):
             found = [p for p in (predictions[attempt.log], *attempt.staged) if p.is_file()]
@@ -66,12 +69,18 @@ def _as_run_folder(logs: Sequence[Path]) -> Path | LeftOut:
     entry = cache_entry("offline", logs[0].stem, state.hexdigest()[:16])
     try:
         return cached(entry, write)
+    except _OtherJob:
+        return None
     except Unreadable as error:
         return LeftOut(logs[-1].parent, f"broken: {error}")
 
 
 class Unreadable(Exception):
     """A log that W&B's client cannot read."""
+
+
+class _OtherJob(Exception):
+    """A run that is not of job type train."""
 
 
 @dataclass
@@ -81,6 +90,7 @@ class _Attempt:
     log: Path
     started: str = ""
     title: str = ""
+    job: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -125,7 +135,8 @@ def _take(record: dict[str, Any], attempt: _Attempt) -> None:
     """Adds what a record says."""
     match record:
         case {"type": "run", "run": run}:
-            attempt.started, attempt.title = run["start_time"], run.get("display_name", "")
+            attempt.started, attempt.job = run["start_time"], run.get("job_type", "")
+            attempt.title = run.get("display_name", "")
             attempt.config |= run.get("config", {}).get("update", {})
         case {"type": "config", "config": {"update": update}}:
             attempt.config |= update
