@@ -12,6 +12,7 @@ from analyze.plots.style import in_percent, laid_out, number, quiet, sheet, styl
 from analyze.predictions import Floats, Integers
 
 MOST_CLASSES = 20
+NEARLY_BLACK = "#010101"  # black itself is left out of SVG, and would turn with the page
 TITLE = "Class by class: error, and the gap between confidence and accuracy"
 CAPTION = (
     "Top: the share of each class's images that are classified wrong. Below: of the images that "
@@ -37,7 +38,7 @@ def class_heatmap(group: Group) -> Figure:
     )
     shown = worst(errors)
     which = "" if len(shown) == errors.shape[1] else f"; the {len(shown)} classes most often wrong"
-    about = f"{group.about} pooled{which}"
+    about = group.about + group.over_seeds("pooled") + which
     tall = 3 * (0.62 + max(0.26 * len(group.losses), 0.4))
     figure = laid_out(*sheet(TITLE, about, tall))
     grid = figure.subplots(3, 1)
@@ -75,7 +76,7 @@ def class_gaps(group: Group, stage: str) -> Floats:
 
 def worst(errors: Floats) -> Integers:
     """The MOST_CLASSES classes with the highest mean error over losses, in their own order."""
-    difficulty = np.nan_to_num(np.nanmean(errors, axis=0) if len(errors) > 1 else errors[0])
+    difficulty = np.nan_to_num(errors).mean(axis=0)  # a class without examples has no errors
     return np.sort(np.argsort(-difficulty, kind="stable")[:MOST_CLASSES])
 
 
@@ -108,18 +109,20 @@ def _cells(
             ha="center",
             va="center",
             size=7,
-            color="#ffffff" if deep else "#000000",
+            color="#ffffff" if deep else NEARLY_BLACK,
         )
     axes.set_title(f"{title}, in %")
     axes.set_xticks(np.arange(len(classes)) + 0.5, [str(c) for c in classes])
     axes.set_yticks(
         np.arange(len(group.losses)) + 0.5,
-        [group.label(loss, 22).split("\n")[0] for loss in group.losses],
+        [group.label(loss, 22, lines=1) for loss in group.losses],
     )
     axes.invert_yaxis()
     axes.set_xlabel("class")
     quiet(axes)
-    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.01, aspect=8, ticks=levels[::2])
+    bar = axes.figure.colorbar(
+        mesh, ax=axes, pad=0.01, aspect=8, ticks=[*{levels[0], 0.0, levels[-1]}]
+    )
     in_percent(bar.ax.yaxis)
     bar.ax.grid(False)
     bar.ax.minorticks_off()
@@ -128,14 +131,15 @@ def _cells(
 
 def _says(group: Group) -> str:
     errors, gaps = class_errors(group), class_gaps(group, "after")
+    shown = worst(errors)
 
     def about(loss: str) -> str:
         row = group.losses.index(loss)
-        hardest = int(np.nanargmax(errors[row]))
-        off = int(np.nanargmax(np.abs(gaps[row])))
+        hardest = shown[np.argmax(np.nan_to_num(errors[row, shown]))]
+        off = shown[np.argmax(np.abs(np.nan_to_num(gaps[row, shown])))]
         return (
             f"class {hardest} is the hardest, {percent(errors[row, hardest])} wrong; after "
-            f"temperature class {off} has the largest gap, {100 * gaps[row, off]:+.2f} points"
+            f"temperature class {off} has the largest gap, {100 * gaps[row, off]:+.1f} points"
         )
 
     return each(group, about)

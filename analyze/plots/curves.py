@@ -42,6 +42,7 @@ PANELS = {
     "val/nll_ts": ("validation NLL at its best T: the refinement", "nats"),
     "val/ece": ("validation ECE", "ECE"),
 }
+SEEDS = "mean over seeds, band: their range"
 FRACTIONS = ("val/accuracy", "val/ece")
 
 
@@ -52,7 +53,7 @@ def ece_bins(group: Group) -> Figure:
         *key(group.labels(), group.styles),
         Line2D([], [], color=INK, linestyle=":", linewidth=1, label="null ECE"),
     ]
-    about = f"{group.about}; means over seeds"
+    about = group.about + group.over_seeds("means over seeds")
     figure = laid_out(*sheet(BINS_TITLE, about, 3.1, handles))
     for axes, stage, when in zip(
         figure.subplots(1, 2), ("before", "after"), ("before temperature", "at T"), strict=True
@@ -82,7 +83,7 @@ def risk_coverage(group: Group) -> Figure:
     curves = {loss: np.array([run.risk for run in runs]) for loss, runs in group.runs.items()}
     first = _first_error(np.concatenate(list(curves.values())))
     coverage = np.arange(1, POINTS + 1) / POINTS
-    about = f"{group.about}; before temperature, mean over seeds, band: their range"
+    about = group.about + "; before temperature" + group.over_seeds(SEEDS)
     figure = laid_out(*sheet(RISK_TITLE, about, 3.4, key(group.labels(), group.styles)))
     axes = figure.subplots()
     for place, (loss, risks) in enumerate(curves.items()):
@@ -105,7 +106,7 @@ def training(group: Group) -> Figure:
     sizes = sorted({run.validation for runs in group.runs.values() for run in runs})
     images = " or ".join(f"{size:,}" for size in sizes)
     examples = group.about_with(f"{images} validation examples")
-    about = f"{examples}; mean over seeds, band: their range"
+    about = examples + group.over_seeds(SEEDS)
     rows = -(-len(names) // 2)
     figure = laid_out(*sheet(TRAINING_TITLE, about, 2.5 * rows, key(group.labels(), group.styles)))
     grid = figure.subplots(rows, 2, squeeze=False, sharex=True)

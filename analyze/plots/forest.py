@@ -23,6 +23,7 @@ CAPTION = (
     "survive the correction for the number of comparisons: read the verdict beside it. "
     f"{SCALE_MARK} marks differences that depend on an arbitrary scale of the scores."
 )
+LEAST = 0.001  # shown on either side of zero, so that rounding does not fill the axis
 SPACE = 3 * "\N{NO-BREAK SPACE}"  # SVG joins other spaces
 MARK = {"better": "^", "worse": "v", "not distinguishable": "|", "": "."}
 
@@ -85,9 +86,10 @@ def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: li
     sides = ("worse", "better") if metric in HIGHER_IS_BETTER else ("better", "worse")
     axes.set_xlabel(f"← {sides[0]}{SPACE}difference, {unit}{SPACE}{sides[1]} →", size=8)
     scale = 100 if metric in PERCENT else 1
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(scale * value, "+")))
-    axes.margins(x=0.08)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -LEAST) - 0.04 * (high - low), max(high, LEAST) + 0.04 * (high - low))
     axes.set_yticks(range(len(losses)), [wrapped(loss, 24, 2) for loss in losses])
     axes.set_ylim(len(losses) - 0.5, -0.5)
     axes.grid(False, axis="y")

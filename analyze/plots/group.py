@@ -109,18 +109,22 @@ class Group:
         said = [setting_title(self.setting), examples]
         return ", ".join([*filter(None, said), "1 seed" if counts == [1] else seeds])
 
+    def over_seeds(self, how: str) -> str:
+        """`how` seeds are combined, to follow `about`; "" where there is one of each loss."""
+        return f"; {how}" if any(len(runs) > 1 for runs in self.evaluated.values()) else ""
+
     def scale_arbitrary(self, loss: str) -> bool:
         """Whether the loss trains scores without a scale."""
         return any(one.run.scale_arbitrary for one in self.evaluated[loss])
 
-    def label(self, loss: str, width: int = 24) -> str:
+    def label(self, loss: str, width: int = 24, lines: int = 2) -> str:
         """The loss as a figure shows it: wrapped, and marked where its scale is arbitrary."""
         mark = f" {SCALE_MARK}" if self.scale_arbitrary(loss) else ""
-        return wrapped(loss + mark, width)
+        return wrapped(loss, width, lines) + mark
 
-    def labels(self, width: int = 24) -> dict[str, str]:
-        """`label` of every loss."""
-        return {loss: self.label(loss, width) for loss in self.losses}
+    def labels(self) -> dict[str, str]:
+        """The label of every loss in a legend."""
+        return {loss: self.label(loss, 30) for loss in self.losses}
 
     def values(self, loss: str, metric: str) -> Floats:
         """A metric of the loss, shape (seeds,)."""

@@ -31,8 +31,8 @@ CAPTION = (
 CONFIDENCE_TITLE = "Confidence where the prediction is right and where it is wrong"
 CONFIDENCE_CAPTION = (
     "The filled shape is the distribution of confidence over the images that are classified "
-    "right, the outline that over those that are wrong, each of area 1, so that a few errors "
-    "can be seen beside many hits. The further the outline lies to the left of the filled "
+    "right, the outline that over those that are wrong; each adds up to 100%, so that a few "
+    "errors can be seen beside many hits. The further the outline lies to the left of the filled "
     "shape, the better confidence tells errors apart; an outline that piles up at 100% is a "
     "model that is confidently wrong."
 )
@@ -81,7 +81,9 @@ def calibrated_band(confidence: Floats, n: Floats) -> tuple[Floats, Floats]:
 @styled
 def reliability(group: Group) -> Figure:
     """A reliability diagram per loss, before temperature and at it, over the same 15 bins."""
-    about = f"{group.about} pooled; intervals for the {group.examples:,} examples of one seed"
+    about = group.about + group.over_seeds(
+        f"pooled, with intervals for the {group.examples:,} examples of one seed"
+    )
     handles = [
         Line2D([], [], color=INK, marker="o", linewidth=0.9, label="accuracy, Wilson 95%"),
         Line2D(
@@ -132,7 +134,7 @@ def _diagram(axes: Axes, bins: Pooled, colour: str) -> None:
 @styled
 def confidence(group: Group) -> Figure:
     """The distributions of confidence over right and over wrong predictions, per loss."""
-    about = f"{group.about} pooled; each distribution has area 1"
+    about = group.about + group.over_seeds("pooled") + "; each distribution adds up to 100%"
     handles = [
         Patch(facecolor=INK, alpha=0.45, label="right, coloured"),
         Line2D([], [], color=INK, linewidth=1.3, label="wrong"),
@@ -201,7 +203,7 @@ def _heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> No
     axes.set_title(f"{when}\n{number}", size=8, pad=3)
     if stage == "before":
         axes.annotate(
-            group.label(loss, 56).replace("\n", " "),
+            group.label(loss, 44, lines=1),
             (0, 1),
             (0, 28),
             xycoords="axes fraction",

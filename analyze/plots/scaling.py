@@ -36,7 +36,7 @@ PARTS_CAPTION = (
     "A proper score is the sum of two parts. The solid bar is the refinement, the score at the "
     "fitted temperature; the hatched bar is the calibration part that the temperature takes away "
     "(to the left of zero where the temperature made it worse). Compare losses by the solid "
-    "bars: the hatched part costs one number to repair. Dots are the score of single seeds "
+    "bars: the hatched part costs one number to repair. Ticks are the scores of single seeds "
     "before temperature."
 )
 ROWS = {"nll": "NLL, nats", "brier": "Brier score"}
@@ -55,7 +55,14 @@ def nll_temperature(group: Group) -> Figure:
             [], [], color=INK, marker="o", linestyle="", markerfacecolor="none", label="at T = 1"
         ),
     ]
-    figure = laid_out(*sheet(NLL_TITLE, group.about + part, 2.2 * rows + 0.1, handles))
+    figure = laid_out(
+        *sheet(
+            NLL_TITLE,
+            group.about + group.over_seeds("thin: single seeds, thick: their mean") + part,
+            2.2 * rows + 0.1,
+            handles,
+        )
+    )
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(group.losses) :]:
         axes.remove()
@@ -105,7 +112,9 @@ def _classes(group: Group) -> int:
 @styled
 def error_ece(group: Group) -> Figure:
     """Test error over ECE with an arrow from before to after temperature."""
-    about = f"{group.about}; means over seeds, dots: single seeds after temperature"
+    about = group.about + group.over_seeds(
+        "means over seeds, dots: single seeds after temperature"
+    )
     figure = laid_out(*sheet(TRADE_TITLE, about, 3.7, key(group.labels(), group.styles)))
     axes = figure.subplots()
     for place, loss in enumerate(group.losses):
@@ -113,7 +122,8 @@ def error_ece(group: Group) -> Figure:
         errors = 1 - group.values(loss, "accuracy")
         before, after = mean(group.values(loss, "ece")), mean(group.values(loss, "ece_ts"))
         error = mean(errors)
-        axes.plot(group.values(loss, "ece_ts"), errors, ".", color=style.colour, alpha=0.45)
+        if len(errors) > 1:
+            axes.plot(group.values(loss, "ece_ts"), errors, ".", color=style.colour, alpha=0.45)
         size = 12 - 6 * place / len(group.losses)  # nested, so that equal losses all show
         look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": size}
         axes.plot(before, error, markerfacecolor="none", markeredgewidth=1.4, **look)
@@ -155,7 +165,7 @@ def decomposition(group: Group) -> Figure:
         Patch(facecolor="none", edgecolor=INK, hatch="////", label="calibration, repaired by T"),
         Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, label="seeds, before T"),
     ]
-    about = f"{group.about}; means over seeds"
+    about = group.about + group.over_seeds("means over seeds")
     figure = laid_out(*sheet(PARTS_TITLE, about, 0.75 + 0.36 * len(group.losses), handles))
     grid = figure.subplots(1, 2, sharey=True)
     for axes, (name, title) in zip(grid, ROWS.items(), strict=True):

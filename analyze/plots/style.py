@@ -126,7 +126,7 @@ def colours(losses: Iterable[str]) -> dict[str, str]:
     return {loss: style.colour for loss, style in styles(losses).items()}
 
 
-def wrapped(text: str, width: int = 24, lines: int = 3) -> str:
+def wrapped(text: str, width: int = 24, lines: int = 2) -> str:
     r"""The text in lines of at most `width` characters, with an ellipsis where it is cut.
 
     Example:
