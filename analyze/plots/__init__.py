@@ -9,7 +9,8 @@ from analyze.plots.curves import ece_bins, risk_coverage, training
 from analyze.plots.forest import forest
 from analyze.plots.gallery import FULL_SETTINGS, Shown, figures
 from analyze.plots.group import Group, groups
-from analyze.plots.reliability import confidence, reliability
+from analyze.plots.histograms import confidence
+from analyze.plots.reliability import reliability
 from analyze.plots.render import png, svg
 from analyze.plots.scaling import decomposition, error_ece, nll_temperature
 from analyze.plots.style import INK, Style, colours, styles

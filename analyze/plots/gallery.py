@@ -11,14 +11,15 @@ from analyze.plots.classes import CLASSES
 from analyze.plots.curves import ECE_BINS, RISK_COVERAGE, TRAINING
 from analyze.plots.forest import FOREST
 from analyze.plots.group import Group, groups
+from analyze.plots.histograms import CONFIDENCE
 from analyze.plots.kind import Kind
-from analyze.plots.reliability import CONFIDENCE_HISTOGRAMS, RELIABILITY
+from analyze.plots.reliability import RELIABILITY
 from analyze.plots.scaling import DECOMPOSITION, ERROR_ECE, NLL_TEMPERATURE
 from analyze.report import Report
 
 KINDS = (
     *(FOREST, ERROR_ECE, RELIABILITY, DECOMPOSITION, NLL_TEMPERATURE, ECE_BINS),
-    *(RISK_COVERAGE, CONFIDENCE_HISTOGRAMS, CLASSES, TRAINING),
+    *(RISK_COVERAGE, CONFIDENCE, CLASSES, TRAINING),
 )
 # Of a report with more settings, these many have all figures, the others the forest plot alone.
 FULL_SETTINGS = 4

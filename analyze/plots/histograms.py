@@ -1,0 +1,61 @@
+"""Histograms of confidence over right and wrong predictions."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analyze.plots.group import FINE, Group
+from analyze.plots.kind import Kind, each, percent
+from analyze.plots.multiples import axis_labels, blocks, cells, edges, heading, pooled
+from analyze.plots.style import INK, sheet, styled
+
+TITLE = "Confidence where the prediction is right and where it is wrong"
+CAPTION = (
+    "The filled shape is the distribution of confidence over the images that are classified "
+    "right, the outline that over those that are wrong; each adds up to 100%, so that a few "
+    "errors can be seen beside many hits. The further the outline lies to the left of the filled "
+    "shape, the better confidence tells errors apart; an outline that piles up at 100% is a "
+    "model that is confidently wrong."
+)
+
+
+@styled
+def confidence(group: Group) -> Figure:
+    """The distributions of confidence over right and over wrong predictions, per loss."""
+    about = group.about + group.over_seeds("pooled") + "; each distribution adds up to 100%"
+    handles = [
+        Patch(facecolor=INK, alpha=0.45, label="right, coloured"),
+        Line2D([], [], color=INK, linewidth=1.3, label="wrong"),
+    ]
+    figure, top = sheet(TITLE, about, 2.15 * blocks(group) + 0.25, handles)
+    for spec, loss, stage, corner in cells(figure, group, top, 2.15):
+        axes = figure.add_subplot(spec)
+        bins = pooled(group, loss, stage, FINE)
+        right = np.nan_to_num(bins.examples * bins.accuracy)
+        wrong = bins.examples - right
+        colour = group.styles[loss].colour
+        if right.sum() > 0:
+            axes.stairs(right / right.sum(), edges(FINE), fill=True, color=colour, alpha=0.6)
+        if wrong.sum() > 0:
+            axes.stairs(wrong / wrong.sum(), edges(FINE), color=INK, linewidth=1.3)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        axis_labels(axes, axes, corner, "share of them, %", "")
+        heading(axes, group, loss, stage, f"{percent(wrong.sum() / bins.examples.sum())} wrong")
+    return figure
+
+
+def _says(group: Group) -> str:
+    def about(loss: str) -> str:
+        said = []
+        for stage, when in (("before", "before"), ("after", "after")):
+            count, summed, hits = np.sum(
+                [getattr(run, stage).predicted.sum(axis=1) for run in group.runs[loss]], axis=0
+            )
+            said.append(f"mean confidence {percent(summed / count)} {when} temperature")
+        return f"accuracy {percent(hits / count)}, {' and '.join(said)}"
+
+    return each(group, about)
+
+
+CONFIDENCE = Kind("confidence", TITLE, CAPTION, confidence, _says)

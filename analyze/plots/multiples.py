@@ -1,0 +1,102 @@
+"""Small multiples over the losses: a pair of panels each, before temperature and at it."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+
+from analyze.plots.group import FINE, Group
+from analyze.plots.kind import mean
+from analyze.plots.style import INK, WIDTH, in_percent
+from analyze.predictions import BINS, Floats
+
+
+class Pooled(NamedTuple):
+    """Bins over all seeds: examples of one seed, mean confidence and accuracy (NaN: empty)."""
+
+    examples: Floats
+    confidence: Floats
+    accuracy: Floats
+
+
+def pooled(group: Group, loss: str, stage: str, bins: int = BINS) -> Pooled:
+    """The seeds' examples together in `bins` bins (BINS or FINE), counted as one seed's.
+
+    Seeds share their test examples: S seeds are not S times as many. Counting one seed's makes
+    the intervals too wide rather than too narrow.
+    """
+    runs = group.runs[loss]
+    total = np.sum([getattr(run, stage).bins for run in runs], axis=0)
+    count, confidence, hits = total.reshape(3, bins, FINE // bins).sum(axis=2)
+    some = np.where(count > 0, count, np.nan)
+    return Pooled(count / len(runs), confidence / some, hits / some)
+
+
+def blocks(group: Group) -> int:
+    """How many rows of losses there are, at two a row."""
+    return math.ceil(len(group.losses) / 2)
+
+
+def cells(
+    figure: Figure, group: Group, top: float, tall: float
+) -> Iterator[tuple[SubplotSpec, str, str, tuple[bool, bool]]]:
+    """Two losses a row, each before and after; says which cells are leftmost and lowest."""
+    inches = figure.get_figheight()
+    rows = blocks(group)
+    grid = figure.add_gridspec(
+        rows,
+        4,
+        left=0.62 / WIDTH,
+        right=1 - 0.12 / WIDTH,
+        top=top - 0.62 / inches,
+        bottom=0.5 / inches,
+        wspace=0.16,
+        hspace=0.78 / (tall - 0.78),
+    )
+    for place, loss in enumerate(group.losses):
+        row, column = place // 2, 2 * (place % 2)
+        lowest = row == rows - 1 or (row == rows - 2 and place + 2 >= len(group.losses))
+        for offset, stage in enumerate(("before", "after")):
+            left = column + offset == 0
+            yield grid[row, column + offset], loss, stage, (left, lowest)
+
+
+def axis_labels(axes: Axes, lowest: Axes, corner: tuple[bool, bool], y: str, strip: str) -> None:
+    """Labels a cell's axes where it is leftmost or lowest; `lowest` are those at its bottom."""
+    left, bottom = corner
+    for each_axes, label in ((axes, y), (lowest, strip)):
+        in_percent(each_axes.yaxis, "")
+        each_axes.tick_params(labelleft=left)
+        if left and label:
+            each_axes.set_ylabel(label, size=8)
+    in_percent(lowest.xaxis, "")
+    lowest.tick_params(labelbottom=bottom)
+    if bottom:
+        lowest.set_xlabel("confidence, %", size=8)
+
+
+def heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> None:
+    """Says when, and a number; over the first of a pair also which loss."""
+    fitted = mean(np.array([run.one.temperature for run in group.runs[loss]]))
+    when = "before T" if stage == "before" else f"at T = {fitted:.2f}"
+    axes.set_title(f"{when}\n{number}", size=8, pad=3)
+    if stage == "before":
+        axes.annotate(
+            group.label(loss, 44, lines=1),
+            (0, 1),
+            (0, 28),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            weight="bold",
+            color=INK,
+            size=9,
+        )
+
+
+def edges(bins: int) -> Floats:
+    """The ends of equal-width bins."""
+    return np.arange(bins + 1) / bins
