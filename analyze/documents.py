@@ -29,7 +29,7 @@ def markdown(tables: Sequence[Tables], legend: Sequence[str]) -> str:
 
 
 def latex(tables: Sequence[Tables], legend: Sequence[str]) -> str:
-    r"""The main table of each setting as a tabular of the package booktabs, the legend as comments.
+    r"""The main table of each setting as a tabular of booktabs, the legend as comments.
 
     Example:
         >>> print(latex([Tables("", ["loss", "ECE %"], [[Cell("a_b"), Cell("1.00")]], [])], []))

@@ -18,6 +18,7 @@ from analyze.published import Published
 from analyze.report import Report
 from analyze.runs import as_text
 from analyze.sentences import summarise
+from analyze.tables import option_column
 
 METHOD = (
     "Everything is computed in float64 from the raw test logits that the runs saved, which were "
@@ -181,7 +182,7 @@ def _runs(report: Report) -> Plain:
     shown = ("accuracy", "nll", "ece", "temperature", "nll_ts", "ece_ts")
     rows = [
         [
-            *(row[option] for option in report.options),
+            *(row[option_column(option)] for option in report.options),
             row["loss"],
             row["run"],
             str(row["seed"]),

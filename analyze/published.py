@@ -186,7 +186,7 @@ def _by_ece(one: Evaluated) -> tuple[float, float]:
 
 def _recipe(report: Report, paper: Paper) -> list[tuple[str, str, str]]:
     """Where the recipes differ; an option that varies here says so."""
-    counts = report.runs.groupby([*report.options, "loss"])["seed"].nunique()
+    counts = report.losses["seeds"]
     seeds = " to ".join(str(n) for n in sorted({counts.min(), counts.max()}))
     here = {name: as_text(value) for name, value in report.fixed.items()}
     here |= {"seeds": seeds, "temperature": f"by validation {paper.criterion.upper()}"}

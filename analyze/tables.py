@@ -14,7 +14,7 @@ from analyze.statistics import interval, over_seeds
 def runs_table(evaluated: Sequence[Evaluated], options: Sequence[str]) -> pd.DataFrame:
     """A row a run, in their order: options that vary, loss, seed, temperature, all metrics."""
     rows = [
-        option_texts(one.run.setting, options)
+        {option_column(k): v for k, v in option_texts(one.run.setting, options).items()}
         | {
             "loss": one.run.loss,
             "seed": one.run.seed,
@@ -29,6 +29,16 @@ def runs_table(evaluated: Sequence[Evaluated], options: Sequence[str]) -> pd.Dat
         for one in evaluated
     ]
     return pd.DataFrame(rows)
+
+
+def option_column(option: str) -> str:
+    """The column of an option in a row a run; the fitted temperature has the other's name.
+
+    Example:
+        >>> option_column("lr"), option_column("temperature")
+        ('lr', 'option temperature')
+    """
+    return f"option {option}" if option == "temperature" else option
 
 
 def losses_table(

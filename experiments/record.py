@@ -31,6 +31,8 @@ from experiments.checkpoint import packed
 from experiments.config import Refused, RunConfig
 
 _VERSIONS = ("torch", "torchvision", "timm", "accelerate", "wandb", "numpy")
+# What config.json says of the data, which a resumed run must find as they were.
+_DATA = ("sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
 
 
 class Record:
@@ -103,12 +105,29 @@ class Record:
             "give this one another --name, or start anew with --fresh"
         )
 
+    def _check_same_data(self, resolved: Mapping[str, Any]) -> None:
+        """Files under the same name may have changed since the run's last checkpoint."""
+        known = _read_json(self.folder / "config.json")
+        if known is None or not any(self.checkpoints.glob("*")):
+            return
+        now = json.loads(json.dumps(resolved))
+        changed = [name for name in _DATA if name in known and known[name] != now.get(name)]
+        if changed:
+            raise Refused(
+                f"{self.folder} was begun with other data (changed: {', '.join(changed)}): "
+                "give it those again, or start anew with --fresh"
+            )
+
     def begin(self, resolved: Mapping[str, Any]) -> None:
         """Write config.json and start logging to W&B.
 
         Args:
             resolved: what the options came to: device, precision, processes, sizes, ...
+
+        Raises:
+            Refused: where the run began with other data than these, under the same options.
         """
+        self._check_same_data(resolved)
         described = {
             "name": self.config.run_name,
             "hash": self.config.hash,

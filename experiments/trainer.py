@@ -131,8 +131,7 @@ class Trainer:
 
     def run(self) -> int:
         """Train to the end, or to the request to stop; returns the exit status."""
-        if self.record:
-            self.record.begin(self._resolved())
+        distributed.on_main(self.accelerator, self._begin)
         resumed = self._resume()
         label, speaks = f"{self.config.run_name}: step", self.accelerator.is_main_process
         with (
@@ -145,6 +144,10 @@ class Trainer:
                 if status != DONE:
                     return status
         return self._finish()
+
+    def _begin(self) -> None:
+        assert self.record, "the main process has one"
+        self.record.begin(self._resolved())
 
     def _introduce(self, resumed: bool) -> None:
         n, sizes = self.accelerator.num_processes, self._resolved()["sizes"]

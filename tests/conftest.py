@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,20 @@ def train_here(tmp_path):
 
     yield run
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def stop_after(monkeypatch, step, number=signal.SIGTERM):
+    """Send this process a real signal when it has done so many steps."""
+    from experiments.trainer import Trainer
+
+    real = Trainer._step
+
+    def counting(self, positions):
+        real(self, positions)
+        if self.steps_done + 1 == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Trainer, "_step", counting)
 
 
 def result_hash(folder: Path) -> str:

@@ -274,6 +274,16 @@ def test_an_ece_below_its_noise_floor_is_marked(tmp_path):
     assert "indistinguishable from calibrated" in text
 
 
+def test_an_option_named_as_a_result_has_a_column_of_its_own(tmp_path):
+    for temperature in (1.0, 4.0):
+        write_study(tmp_path, {"kl": {}}, range(2), temperature=temperature)
+    report = build_report([tmp_path])
+    assert set(report.runs["option temperature"]) == {"1", "4"}
+    assert (report.runs["temperature"] < 1).all()
+    write_report(report, tmp_path / "out", command="")
+    assert (tmp_path / "out" / "figures" / "error-ece-2.svg").is_file()
+
+
 def test_the_same_runs_give_the_same_bytes_wherever_they_are(study, report, tmp_path):
     write_report(report, tmp_path / "first", command="")
     moved = tmp_path / "moved"

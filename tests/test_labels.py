@@ -1,16 +1,17 @@
 """Labels from files, noise, missing labels, class weights: what they do."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
 import torch
-from conftest import metrics
+from conftest import metrics, stop_after
 from scipy import stats
 from sklearn.utils.class_weight import compute_class_weight
 
 from experiments import class_weights, data, labels
-from experiments.config import RunConfig
+from experiments.config import Refused, RunConfig
 
 IMAGES = 1348
 NAMES = tuple("0123456789")
@@ -155,6 +156,19 @@ def test_resolved_weights_and_labels_are_recorded_and_reach_the_loss(train_here)
     assert counts.sum() + config["labels"]["unlabelled"] == config["sizes"]["train"]
     plain, _ = train_here(epochs=1, imbalance=10, unlabelled=0.2)
     assert metrics(folder)[0]["train/loss"] != metrics(plain)[0]["train/loss"]
+
+
+def test_a_file_that_changed_since_the_checkpoint_is_refused(train_here, tmp_path, monkeypatch):
+    path = saved(tmp_path / "labels.npy", np.arange(IMAGES) % 10)
+    stop_after(monkeypatch, 2)
+    folder, status = train_here(train_labels=path)
+    assert status == 128 + signal.SIGTERM
+    monkeypatch.undo()
+    saved(tmp_path / "labels.npy", (np.arange(IMAGES) + 1) % 10)
+    with pytest.raises(Refused, match=r"begun with other data \(changed: labels\).*--fresh"):
+        train_here(train_labels=path)
+    saved(tmp_path / "labels.npy", np.arange(IMAGES) % 10)
+    assert train_here(train_labels=path) == (folder, 0)
 
 
 def test_peoples_probabilities_for_the_test_images_join_the_metrics(train_here, tmp_path):

@@ -1,14 +1,13 @@
 """Real training runs, small ones, in this process."""
 
 import json
-import os
 import signal
 
 import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import metrics, result_hash
+from conftest import metrics, result_hash, stop_after
 from torch import nn
 
 from experiments import models
@@ -109,18 +108,6 @@ def with_dropout(name, num_classes, in_channels, seed):
     model = models.CifarResNet(1, num_classes, in_channels)
     model.fc = nn.Sequential(nn.Dropout(0.3), model.fc)
     return model
-
-
-def stop_after(monkeypatch, step, number=signal.SIGTERM):
-    """Send this process a real signal when it has done so many steps."""
-    real = Trainer._step
-
-    def counting(self, positions):
-        real(self, positions)
-        if self.steps_done + 1 == step:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(Trainer, "_step", counting)
 
 
 def test_resuming_from_every_step_equals_never_having_stopped(train_here, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from analyze.evaluation import PREDICTIONS, Evaluated
 from analyze.plots.style import Style, styles, wrapped
 from analyze.predictions import BINS, Floats, Integers, Scores, bin_index, score
 from analyze.report import Report
-from analyze.runs import read_history
+from analyze.runs import option_texts, read_history
 from analyze.selective import risk_curve
 
 FINE = 2 * BINS  # bins of the histograms of confidence; pairs of them are those of ECE
@@ -139,7 +139,12 @@ class Group:
 def groups(report: Report) -> Iterator[Group]:
     """The settings of a report that have runs, in the order of its tables."""
     looks = styles(report.runs["loss"])
-    for number, (setting, rows) in enumerate(by_setting(report.runs, report.options), start=1):
+    # not runs.csv, where one column may be an option's or a metric's
+    table = pd.DataFrame(
+        option_texts(one.run.setting, report.options) | {"loss": one.run.loss}
+        for one in report.evaluated
+    )
+    for number, (setting, rows) in enumerate(by_setting(table, report.options), start=1):
         ones = [report.evaluated[place] for place in rows.index]
         losses = sorted(set(rows["loss"]), key=lambda loss: (loss != report.reference, loss))
         yield Group(
