@@ -115,7 +115,7 @@ def _cells(
     axes.set_xticks(np.arange(len(classes)) + 0.5, [str(c) for c in classes])
     axes.set_yticks(
         np.arange(len(group.losses)) + 0.5,
-        [group.label(loss, 22, lines=1) for loss in group.losses],
+        [group.label(loss, 26, lines=1) for loss in group.losses],
     )
     axes.invert_yaxis()
     axes.set_xlabel("class")

@@ -31,6 +31,7 @@ class Shown:
 
     Attributes:
         name: For its file, unique in the report: "forest", and "forest-2" in the second setting.
+        kind: What it is of, in every setting: "forest".
         title: Its heading, which the figure has too.
         caption: How to read it.
         alt: What it says, with the main numbers, for those who cannot see it.
@@ -40,6 +41,7 @@ class Shown:
     """
 
     name: str
+    kind: str
     title: str
     caption: str
     alt: str
@@ -73,6 +75,7 @@ def figures(report: Report) -> Iterator[Shown]:
 def _shown(kind: Kind, group: Group) -> Shown:
     return Shown(
         name=kind.name if group.number == 1 else f"{kind.name}-{group.number}",
+        kind=kind.name,
         title=kind.title,
         caption=kind.caption,
         alt=kind.says(group),

@@ -221,8 +221,8 @@ def number(value: float, sign: str = "") -> str:
     r"""A number on an axis: as short as it can be, with a true minus.
 
     Example:
-        >>> number(-2.5), number(1.0, "+"), number(0.0, "+")
-        ('\N{MINUS SIGN}2.5', '+1', '0')
+        >>> number(-2.5) == "\N{MINUS SIGN}2.5", number(1.0, "+"), number(0.0, "+")
+        (True, '+1', '0')
     """
     return f"{value:{sign}.4g}".replace("-", MINUS) if abs(value) > 1e-12 else "0"
 
