@@ -1,0 +1,80 @@
+"""Executes the notebooks and keeps their outputs: `python -m analyze.execute`.
+
+Each runs in a fresh kernel, in its own folder, on the source that ANALYZE_SOURCE names (the demo
+study where it names none), and is written back with its outputs and with nothing of the machine.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
+
+NOTEBOOKS = Path(__file__).parent / "notebooks"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+SECONDS = 180  # a cell
+
+
+def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
+    """The notebook with the outputs of its cells, in their order.
+
+    Args:
+        path: An .ipynb file; it runs in its folder, and is not changed.
+        source: What ANALYZE_SOURCE is set to; as it is in this process where None.
+
+    Raises:
+        CellExecutionError: A cell failed.
+        TimeoutError: A cell took more than SECONDS.
+    """
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    for cell in notebook.cells:
+        cell.metadata.clear()
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    environment = dict(os.environ) | ({} if source is None else {"ANALYZE_SOURCE": source})
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        client = NotebookClient(
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            record_timing=False,
+            # sockets in a folder of this user's: a port would be open to everyone on the machine
+            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/socket"}),
+            resources={"metadata": {"path": str(path.parent)}},
+        )
+        client.execute(env=environment)
+    notebook.metadata = nbformat.from_dict(METADATA)  # type: ignore[no-untyped-call]
+    return notebook
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Executes notebooks in place; exit status 3 where a cell failed, the others are written."""
+    parser = argparse.ArgumentParser(prog="python -m analyze.execute", description=__doc__)
+    everything = sorted(NOTEBOOKS.glob("*.ipynb"))
+    parser.add_argument("notebooks", type=Path, nargs="*", default=everything, metavar="NOTEBOOK")
+    status = 0
+    for path in parser.parse_args(arguments).notebooks:
+        try:
+            nbformat.write(execute(path), path)  # type: ignore[no-untyped-call]
+        except (CellExecutionError, TimeoutError, OSError) as error:
+            said = error.evalue if isinstance(error, CellExecutionError) else str(error)
+            kind = error.ename if isinstance(error, CellExecutionError) else type(error).__name__
+            reason = " ".join(f"{kind}: {said}".split())
+            print(f"analyze: {path.name}: {reason}", file=sys.stderr)
+            status = 3
+        else:
+            print(f"executed {path.name}", flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
