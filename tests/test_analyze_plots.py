@@ -51,9 +51,9 @@ def drawings(shown):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """Twelve losses with one seed, binary, without history."""
+    """Losses of odd names with one seed, binary, without history."""
     root = tmp_path_factory.mktemp("hostile")
-    names = ["ce", *HOSTILE, *(f"focal:gamma={i}" for i in range(8))]
+    names = ["ce", *HOSTILE, "focal:gamma=1", "focal:gamma=2"]
     losses = {
         name: {"n": 60, "classes": 2, "scale": 0.5 + 0.2 * i} for i, name in enumerate(names)
     }
@@ -346,17 +346,17 @@ def test_one_seed_without_history_has_no_band_and_no_training(hostile):
     assert list(shown) == [name for name in KINDS if name != "training"]
     axes = shown["risk-coverage"].draw().axes[0]
     assert not axes.collections
-    assert len(axes.lines) == 12
+    assert len(axes.lines) == 6
     assert "below 3 seeds" in " ".join(words(shown["forest"].svg()))
 
 
 def test_diverged_losses_and_a_missing_reference_leave_the_rest(tmp_path):
     write_study(tmp_path, {"brier": {"n": 60}}, range(2))
     write_run(tmp_path, status="diverged", loss="dice", seed=0)
-    names = [figure.name for figure in plots.figures(build_report([tmp_path]))]
-    assert names == [name for name in KINDS if name != "forest"]
-    for figure in plots.figures(build_report([tmp_path])):
-        assert "dice" not in "".join(words(figure.svg()))
+    found = list(plots.figures(build_report([tmp_path])))
+    assert [figure.name for figure in found] == [name for name in KINDS if name != "forest"]
+    assert not [figure.name for figure in found if "dice" in figure.alt]
+    assert "dice" not in "".join(words(found[0].svg()))
 
 
 def test_of_many_classes_the_worst_are_shown(tmp_path):
