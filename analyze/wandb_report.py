@@ -74,6 +74,7 @@ def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any: 
             config={"reference": report.reference, "setting": report.fixed},
             dir=out,
             mode=mode,
+            reinit="create_new",  # whoever calls this may have a run of their own
             settings=settings,
         )
 

@@ -85,6 +85,7 @@ def _init(
         dir=folder,
         mode=mode,
         resume="allow" if mode == "online" else None,
+        reinit="finish_previous",  # else a run that W&B failed would get the next one's metrics
         settings=wandb.Settings(
             init_timeout=_PATIENCE,
             finish_timeout=_PATIENCE + 5,

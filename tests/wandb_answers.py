@@ -112,7 +112,27 @@ class Runs:
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 
     def _RunResumeStatus(self, variables):
-        return {"model": project() | {"bucket": None}}
+        """Where a run that goes on under its old id stopped; nothing, of a new one."""
+        run = self.runs.get(variables["name"], {})
+        if "history" not in run:
+            return {"model": project() | {"bucket": None}}
+        history = run["history"]
+        bucket = {
+            "id": variables["name"],
+            "name": variables["name"],
+            "displayName": run["display"],
+            "summaryMetrics": json.dumps(spelled(run.get("summary", {}))),
+            "historyLineCount": len(history),
+            "eventsLineCount": 0,
+            "logLineCount": 0,
+            "historyTail": json.dumps([json.dumps(spelled(history[-1]))]),
+            "eventsTail": "[]",
+            "config": run["config"],
+            "tags": [],
+            "notes": "",
+            "wandbConfig": '{"t": 1}',
+        }
+        return {"model": project() | {"bucket": bucket}}
 
     def _CreateRunFiles(self, variables):
         run = variables["run"]
@@ -121,6 +141,18 @@ class Runs:
             for name in variables["files"]
         ]
         return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": files}}
+
+    def _RunFiles(self, variables):
+        edges = []
+        for name in variables["fileNames"]:
+            path = f"/runs/{variables['name']}/{name}"
+            if path in self.files:
+                node = {"id": path, "name": name, "sizeBytes": len(self.files[path])}
+                node |= {"url": self.url + path, "directUrl": self.url + path}
+                edges.append({"node": node, "cursor": name})
+        files = {"edges": edges, "pageInfo": LAST_PAGE}
+        run = {"fileCount": len(edges), "files": files}
+        return {"project": {"internalId": "1", "run": run}}
 
     def _Runs(self, variables):
         found = {
@@ -208,6 +240,9 @@ class Artifacts:
         entry = manifest["contents"][name]
         assert base64.b64decode(entry["digest"]).hex() == digest
         return self.files.get(f"/artifacts/{owner}/{name}")
+
+    def _ArtifactType(self, variables):
+        return {"project": {"artifact": None}}
 
     def _CreateArtifact(self, variables):
         asked = variables["input"]
