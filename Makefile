@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help demo test slow faults lint clean
+.PHONY: help demo notebooks test slow faults lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -28,6 +28,10 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 demo: $(VENV)/.runtime  ## six losses, three seeds, real digits: the study and its comparison
 	$(BIN)/python -m experiments run demo --workers $$(getconf _NPROCESSORS_ONLN)
 	$(BIN)/python -m analyze report runs/demo --out reports/demo
+
+notebooks: $(VENV)/.runtime  ## run the notebooks over the demo study, in place
+	$(BIN)/python -m experiments run demo --workers $$(getconf _NPROCESSORS_ONLN)
+	$(BIN)/python -m analyze.execute
 
 test: $(VENV)/.dev  ## the whole test suite (without the slow tests)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile

@@ -41,11 +41,19 @@ def predict(learner: Learner, images: Pipeline) -> NDArray[np.float32]:
 
 
 def validate(logits: NDArray[np.float32], images: Images) -> dict[str, float]:
-    """The metrics of an epoch; none where the network has diverged."""
+    """The metrics of an epoch; none where the network has diverged.
+
+    ``nll_ts`` is at the temperature that is best for these logits themselves: the part of NLL
+    that no temperature takes away (refinement); the rest is calibration.
+    """
     if not np.isfinite(logits).all():
         return {}
-    names = ("accuracy", "nll", "ece")
-    values = calibration.metrics(logits, images.targets.numpy(), names=names)
+    targets = images.targets.numpy()
+    values = calibration.metrics(logits, targets, names=("accuracy", "nll", "ece"))
+    best = calibration.fit_temperature(logits, targets).value
+    (values["nll_ts"],) = calibration.metrics(
+        logits, targets, names=["nll"], temperature=best
+    ).values()
     return {f"val/{name}": value for name, value in values.items()}
 
 

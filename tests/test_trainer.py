@@ -27,6 +27,7 @@ def test_a_run_learns_and_leaves_its_record(train_here):
     lines = metrics(folder)
     assert [line["epoch"] for line in lines] == list(range(1, 9))
     assert lines[-1]["train/loss"] < lines[0]["train/loss"] / 2
+    assert all(0 < line["val/nll_ts"] <= line["val/nll"] for line in lines)
     config = json.loads((folder / "config.json").read_text())
     assert config["processes"] == 1
     assert config["config"]["epochs"] == 8
