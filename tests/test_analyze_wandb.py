@@ -16,6 +16,7 @@ from conftest import environment
 from wandb_server import ENTITY, PROJECT, serving
 
 import wandb
+from analyze import wandb_client
 from analyze.__main__ import main
 from analyze.calibration import evaluate
 from analyze.evaluation import Evaluated, evaluate_run
@@ -74,11 +75,17 @@ def forget(patch):
     wandb.teardown()  # it reads the environment once
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """A cache that the tests share, as reading a log costs a second."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def here(monkeypatch, tmp_path):
-    """A user without a key, with a cache of their own."""
+def here(monkeypatch, known):
+    """A user without a key."""
     forget(monkeypatch)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(known))
     yield monkeypatch
     wandb.teardown()
 
@@ -116,8 +123,9 @@ def synced(study, tmp_path_factory):
 
 
 @pytest.fixture
-def server(synced, here, monkeypatch):
+def server(synced, here, monkeypatch, tmp_path):
     """That server, and a user with a key to it; what a test does to its runs is undone."""
+    here.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name, value in synced.environment().items():
         here.setenv(name, value)
     monkeypatch.setattr(synced, "runs", copy.deepcopy(synced.runs))
@@ -167,28 +175,33 @@ def test_a_server_that_they_logged_to_gives_the_same_tables(study, here, tmp_pat
     assert server.unknown == []
 
 
-def test_every_file_comes_back_as_it_was(study, server):
-    folders, alone = study
-    for path in (alone, f"wandb:{ENTITY}/{PROJECT}"):
-        made, left_out = resolve([path])
-        assert not left_out
-        assert len(made) == 6
-        for folder in made:
-            original = folders / "s" / folder.name
-            config = json.loads((folder / "config.json").read_text())
-            assert config.pop("wandb")["state"] == "finished"
-            assert config == json.loads((original / "config.json").read_text())
-            lines = (folder / "metrics.jsonl").read_text().splitlines()
-            kept = (original / "metrics.jsonl").read_text().splitlines()
-            assert list(map(json.loads, lines)) == list(map(json.loads, kept))
-            assert (folder / "summary.json").exists() == (original / "summary.json").exists()
-            if (original / "summary.json").exists():
-                summary = json.loads((folder / "summary.json").read_text())
-                said = json.loads((original / "summary.json").read_text())
-                assert {name: summary.get(name) for name in said} == said
-            if (original / "predictions.npz").exists():
-                a, b = (f.joinpath("predictions.npz").read_bytes() for f in (folder, original))
-                assert a == b
+def same_files(made, original):
+    """That a run folder that was made of what W&B knows is the original, but for what W&B adds."""
+    config = json.loads((made / "config.json").read_text())
+    assert config.pop("wandb")["state"] == "finished"
+    assert config == json.loads((original / "config.json").read_text())
+    assert read_history(made) == as_trained(read_history(original))
+    for name in ("summary.json", "predictions.npz"):
+        assert (made / name).exists() == (original / name).exists()
+    if (original / "summary.json").exists():
+        summary, said = (json.loads((f / "summary.json").read_text()) for f in (made, original))
+        assert {name: summary.get(name) for name in said} == said
+    if (original / "predictions.npz").exists():
+        predicted = [(folder / "predictions.npz").read_bytes() for folder in (made, original)]
+        assert predicted[0] == predicted[1]
+    return True
+
+
+def test_every_file_comes_back_from_wandb_folders_as_it_was(study, here):
+    made, left_out = resolve([study[1]])
+    assert (len(made), left_out) == (6, [])
+    assert all(same_files(folder, study[0] / "s" / folder.name) for folder in made)
+
+
+def test_every_file_comes_back_from_a_server_as_it_was(study, server):
+    made, left_out = resolve([f"wandb:{ENTITY}/{PROJECT}"])
+    assert (len(made), left_out) == (6, [])
+    assert all(same_files(folder, study[0] / "s" / folder.name) for folder in made)
 
 
 def test_what_has_not_changed_is_not_downloaded_again(study, server):
@@ -234,6 +247,20 @@ def test_an_offline_run_that_was_continued_is_put_together(here, tmp_path):
     (made,), _ = resolve([folder])
     assert [row["epoch"] for row in read_history(made)] == [1, 2]
     assert isinstance(evaluate_run(read_run(made)), Evaluated)
+
+
+def test_an_online_run_that_was_continued_is_put_together(server, tmp_path):
+    for stop in (True, False):
+        record = start(tmp_path, "ce", 7, study="continued")
+        if stop:
+            record.stop()
+            record.close()
+    folder = finish(record, predictions(7, n=60))
+    wandb.teardown()
+    (run,) = [run for run in server.runs.values() if run["group"].startswith("continued/")]
+    assert [row["epoch"] for row in run["history"]] == [1, 2, 1, 2]
+    (made,), _ = resolve([f"wandb:{ENTITY}/{PROJECT}/continued"])
+    assert same_files(made, folder)
 
 
 def test_what_is_trained_again_replaces_the_epochs_from_there_on():
@@ -298,6 +325,7 @@ def test_without_a_key_a_project_is_refused(here, capsys, tmp_path):
 
 
 def test_a_server_that_does_not_answer_is_refused(here, capsys, tmp_path):
+    here.setattr(wandb_client, "PATIENCE", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         here.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         here.setenv("WANDB_API_KEY", "a" * 40)

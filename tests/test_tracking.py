@@ -11,6 +11,10 @@ import pytest
 from conftest import ROOT, TINY, command, environment, flags, metrics
 from wandb_server import serving
 
+import wandb
+from experiments import tracking
+from experiments.config import RunConfig
+
 OPTIONS = TINY | {"epochs": 2, "tags": "a,b", "group": "mine"}
 
 
@@ -39,6 +43,40 @@ def test_without_a_key_the_same_numbers_are_kept_offline(cli, tmp_path):
         assert repr(line["val/nll"]) in text
     assert repr(summary["test/ece_ts"]) in text
     assert '"mine"' in text
+
+
+def test_an_offline_wandb_folder_has_all_that_the_run_folder_says(cli, tmp_path):
+    done = cli(*flags(OPTIONS | {"output": tmp_path, "wandb": "offline", "epochs": 1}))
+    assert done.returncode == 0, done.stderr
+    folder = next((tmp_path / "single").iterdir())
+    (begun,) = [record["run"] for record in inspect(folder) if record["type"] == "run"]
+    told = begun["config"]["update"]
+    described = json.loads((folder / "config.json").read_text())
+    # The options are flat, as sweeps need them; the rest is under one name.
+    assert {name: told[name] for name in described["config"]} == described.pop("config")
+    assert told["resolved"] == described
+    (kept,) = folder.glob("wandb/offline-run-*/files/predictions.npz")
+    assert kept.samefile(folder / "predictions.npz")  # at no cost
+
+
+def test_a_run_that_wandb_failed_leaves_nothing_to_the_next(tmp_path, monkeypatch):
+    def begin(seed):
+        options = OPTIONS | {"output": tmp_path, "wandb": "offline", "seed": seed}
+        config = RunConfig.from_options(options)
+        config.folder.mkdir(parents=True)
+        return config.folder, tracking.start(config, config.folder, {})
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    (tmp_path / "predictions.npz").touch()
+    first, failing = begin(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(wandb, "Artifact", None)
+        failing.finish({"status": "finished"}, tmp_path / "predictions.npz")
+    second, tracker = begin(1)
+    tracker.log({"epoch": 1, "train/loss": 0.125})
+    tracker.stop()
+    assert "0.125" in json.dumps(inspect(second))
+    assert "0.125" not in json.dumps(inspect(first))
 
 
 def test_a_server_that_does_not_answer_costs_one_warning(cli, tmp_path):

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 PREDICTIONS = "predictions.npz"
@@ -36,8 +36,8 @@ class Tracked:
     @property
     def name(self) -> str:
         """The name of the run's folder, where it was trained."""
-        name = str(self._resolved.get("name") or self.title).replace("/", "_")
-        return "_" if name in ("", ".", "..") else name
+        name = PurePosixPath(str(self._resolved.get("name") or self.title)).name
+        return "_" if name in ("", "..") else name
 
     @property
     def _resolved(self) -> Mapping[str, Any]:
