@@ -83,7 +83,8 @@ def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any: 
     try:
         return begin(None)  # online, unless WANDB_MODE says otherwise
     except wandb.errors.CommError as error:
-        print(f"W&B does not answer ({error}); logging offline", file=sys.stderr)
+        said = str(error).partition("\n")[0]
+        print(f"W&B does not answer ({said}); logging offline", file=sys.stderr)
         wandb.teardown()  # forget the attempt
         return begin("offline")
 
