@@ -1,5 +1,6 @@
 """Projects on a W&B server, read by W&B's own client."""
 
+import gc
 import hashlib
 import json
 from functools import partial
@@ -35,7 +36,14 @@ def fetch(name: str) -> list[Path]:
         ValueError: Another form, no API key, a server that does not answer, no such project, no
             training run in it, or a download that failed.
     """
-    entity, project, group = _parse(name)
+    folders = _fetch(name, *_parse(name))
+    # What the client holds is released now: at the end of the process its service may miss that
+    # it is told to end, right after that, and the process would wait for it.
+    gc.collect()
+    return folders
+
+
+def _fetch(name: str, entity: str, project: str, group: str) -> list[Path]:
     with in_one_line(name):
         api = connect()
         entity = entity or api.default_entity
