@@ -8,6 +8,9 @@
   forward, backward, step, nothing else.
 - plain: the way of most scripts: float32, torch's DataLoader with two workers and torchvision's
   transforms on PIL images, contiguous memory format.
+- ceiling: the speed if each of the step's floating-point operations (counted by torch) went at
+  the pace of a large matrix product in the same precision, measured in its turn.
+- evaluation: logits and metrics of the validation images, as at the end of each epoch.
 
 The ways take turns, each in a process of its own, because machines are shared and noisy; the
 ratios are medians over the rounds.
@@ -24,7 +27,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-WAYS = ("trainer", "bare", "plain")
+WAYS = ("trainer", "bare", "plain", "ceiling", "evaluation")
+TRAIN, VAL = 45_000, 5_000  # images of CIFAR-10, for the share of evaluation in an epoch
 WARM_UP = 3
 
 
@@ -136,6 +140,44 @@ def measure_plain(model: str, steps: int) -> float:
     return 128 * steps / (clock() - start)
 
 
+def measure_ceiling(model: str, steps: int) -> float:
+    """Images per second at the pace of a large matrix product."""
+    import torch
+    from torch.nn import functional as F
+    from torch.utils.flop_counter import FlopCounterMode
+
+    trainer = prepared(model)
+    accelerator, network = trainer.accelerator, trainer.learner.network
+    images = trainer.learner.pipeline.augmented(torch.arange(128), 0)
+    with FlopCounterMode(display=False) as counter, accelerator.autocast():
+        F.cross_entropy(network(images), trainer.learner.pipeline.targets[:128]).backward()
+    per_image = counter.get_total_flops() / 128
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+    n = 2048
+    a, b = torch.randn(2, n, n, device=accelerator.device).to(dtype)
+    for product in range(WARM_UP + steps):
+        if product == WARM_UP:
+            start = clock()
+        a @ b
+    return 2 * n**3 * steps / (clock() - start) / per_image
+
+
+def measure_evaluation(model: str, steps: int) -> float:
+    """Images per second of an epoch's evaluation."""
+    import torch
+
+    from experiments import evaluation
+
+    trainer = prepared(model)
+    images = trainer.dataset.train.take(torch.arange(min(VAL, 128 * steps)))
+    pipeline = evaluation.pipeline(images, trainer.dataset, trainer.learner)
+    for round_ in range(2):
+        if round_:
+            start = clock()
+        evaluation.validate(evaluation.predict(trainer.learner, pipeline), images)
+    return len(images) / (clock() - start)
+
+
 def clock() -> float:
     """Seconds, after the GPU has finished what it was given."""
     import torch
@@ -171,10 +213,21 @@ def main() -> None:
             speeds[way].append(float(done.stdout.split()[-1]))
     for way in WAYS:
         print(f"{way:8} {statistics.median(speeds[way]):9,.0f} images/s")
-    for way in ("bare", "plain"):
-        ratios = [a / b for a, b in zip(speeds["trainer"], speeds[way], strict=True)]
-        listed = ", ".join(f"{r:.2f}" for r in ratios)
-        print(f"trainer / {way}: {statistics.median(ratios):.2f} (rounds: {listed})")
+    for way in ("bare", "plain", "ceiling"):
+        report(f"trainer / {way}", [a / b for a, b in pairs(speeds, way)])
+    seconds = [(VAL / b, TRAIN / a) for a, b in pairs(speeds, "evaluation")]
+    report("evaluation / epoch", [val / (val + train) for val, train in seconds])
+
+
+def pairs(speeds: dict[str, list[float]], way: str) -> list[tuple[float, float]]:
+    """The trainer's speed and another way's, round by round."""
+    return list(zip(speeds["trainer"], speeds[way], strict=True))
+
+
+def report(name: str, ratios: list[float]) -> None:
+    """A ratio: its median, and the rounds."""
+    listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"{name}: {statistics.median(ratios):.2f} (rounds: {listed})")
 
 
 if __name__ == "__main__":
