@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     score.set_defaults(run=_score)
     report = commands.add_parser(
         "report",
-        help="compare the losses of run folders",
+        help="compare the losses of runs, from folders or from W&B",
         description="Compares the losses of the runs below the folders with a reference loss, "
         "paired by seed and test example: a page to read (index.html), its tables as CSV, "
         "Markdown and LaTeX, its figures as SVG, and the main tables in the terminal.",
@@ -121,9 +121,9 @@ def _command(options: argparse.Namespace) -> str:
     """The command line that makes the same report."""
     words = ["python", "-m", "analyze", "report", *map(str, options.paths)]
     words += ["--out", str(options.out)]
-    for name in ("reference", "layout"):
+    for name in ("reference", "layout", "to_wandb"):
         if value := getattr(options, name):
-            words += [f"--{name}", value]
+            words += [f"--{name.replace('_', '-')}", value]
     return shlex.join(words)
 
 

@@ -45,12 +45,20 @@ class Run:
 
     def left_out(self, reason: str) -> "LeftOut":
         """This run as one that takes no part after all."""
-        return LeftOut(self.path, reason, self.loss, self.seed, self.setting)
+        where = _where(self.path, self.described)
+        return LeftOut(where, reason, self.loss, self.seed, self.setting)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run folder that takes no part, and why; loss, seed and setting where they are known."""
+    """A run that takes no part, and why.
+
+    Attributes:
+        path: Its folder; of a run that W&B keeps, where it is there: ENTITY/PROJECT/ID.
+        reason: Why.
+        loss, seed, setting: Where they are known.
+        diverged: Whether it was lost to its loss or settings, not to an accident.
+    """
 
     path: Path
     reason: str
@@ -132,7 +140,7 @@ def read_run(folder: Path) -> Run | LeftOut:
         loss, seed, setting = _identity(described)
     except ValueError as error:
         return LeftOut(folder, _failure(folder) or f"broken: {error}")
-    out = partial(LeftOut, folder, loss=loss, seed=seed, setting=setting)
+    out = partial(LeftOut, _where(folder, described), loss=loss, seed=seed, setting=setting)
     if not (folder / "summary.json").exists():
         return out(_failure(folder) or _unfinished(folder, described))
     try:
@@ -147,6 +155,12 @@ def read_run(folder: Path) -> Run | LeftOut:
     summary = {name: _whole(value) for name, value in summary.items()}
     arbitrary = described.get("input_kind") == SCORES or loss.startswith("hinge")
     return Run(folder, loss, seed, setting, arbitrary, summary, described)
+
+
+def _where(folder: Path, described: dict[str, Any]) -> Path:
+    """A run's own folder, or where W&B keeps it: not the copy in the cache."""
+    tracked = described.get("wandb")
+    return Path(tracked["run"]) if isinstance(tracked, dict) and "run" in tracked else folder
 
 
 def _identity(described: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:

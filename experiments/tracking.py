@@ -120,7 +120,7 @@ class Tracker:
                 self._run.log(dict(metrics))
 
     def finish(self, summary: Mapping[str, Any], predictions: Path) -> None:
-        """Summary and predictions, and the end; waits fifteen seconds at most for the server."""
+        """Summary and predictions, and the end; waits about twenty seconds at most."""
         with self._never_in_the_way():
             if self._run:
                 import wandb

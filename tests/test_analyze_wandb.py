@@ -20,6 +20,7 @@ from analyze import wandb_client
 from analyze.__main__ import main
 from analyze.calibration import evaluate
 from analyze.evaluation import Evaluated, evaluate_run
+from analyze.execute import NOTEBOOKS, execute
 from analyze.report import build_report
 from analyze.runs import LeftOut, read_history, read_run
 from analyze.sources import resolve
@@ -231,9 +232,19 @@ def test_a_run_that_goes_on_or_crashed_is_left_out(study, server):
     finished = [run for run in server.runs.values() if run["summary"].get("status") == "finished"]
     finished[0]["state"], finished[1]["state"] = "running", "crashed"
     made, _ = resolve([f"wandb:{ENTITY}/{PROJECT}"])
-    reasons = [found.reason for found in map(read_run, made) if isinstance(found, LeftOut)]
+    left_out = [found for found in map(read_run, made) if isinstance(found, LeftOut)]
+    reasons = [found.reason for found in left_out]
     assert "unfinished: 2 of 2 epochs done (W&B: running)" in reasons
     assert "unfinished: 2 of 2 epochs done (W&B: crashed)" in reasons
+    # where they are, not where the cache is
+    assert {found.path.parent for found in left_out} == {Path(ENTITY, PROJECT)}
+
+
+def test_a_notebook_reads_a_project(server):
+    notebook = execute(NOTEBOOKS / "accuracy.ipynb", f"wandb:{ENTITY}/{PROJECT}")
+    text = json.dumps(notebook)
+    assert "image/png" in text
+    assert "focal:gamma=3" in text
 
 
 def test_an_offline_run_without_an_end_is_left_out(study, here, tmp_path):
