@@ -89,13 +89,15 @@ def classwise_ece(class_gaps: Floats, n: int) -> float:
     return float(np.abs(class_gaps).sum(axis=1).mean() / n)
 
 
-def null_ece(confidence: Floats, rng: np.random.Generator, draws: int = 200) -> float:
+def null_ece(
+    confidence: Floats, rng: np.random.Generator, draws: int = 200, bins: int = BINS
+) -> float:
     """The noise floor: the mean ECE of a perfectly calibrated model with these confidences.
 
     Whether each example is right is drawn from its own confidence, `draws` times.
     """
     ordered = np.sort(confidence)
-    starts = np.flatnonzero(np.diff(bin_index(ordered), prepend=-1))
+    starts = np.flatnonzero(np.diff(bin_index(ordered, bins), prepend=-1))
     ends = [*starts[1:], len(ordered)]
     expected = np.add.reduceat(ordered, starts)
     chance = ordered.astype(np.float32)  # 2^-24 is fine enough for a draw, and twice as fast

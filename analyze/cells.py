@@ -154,6 +154,12 @@ def formatted(name: str, value: float, *, signed: bool = False, digits: int | No
     return f"{scale * value:{'+' if signed else ''}.{digits}f}"
 
 
+def verdict_text(row: dict[str, Any]) -> str:
+    """A comparison's verdict, or why it has none."""
+    enough = row["seeds"] >= FEWEST_SEEDS
+    return row["verdict"] or ("no spread over seeds" if enough else f"below {FEWEST_SEEDS} seeds")
+
+
 def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
     """Mean ± half the t-interval over seeds, with its marks."""
     if not row["seeds"]:
@@ -180,7 +186,6 @@ def _difference(row: dict[str, Any]) -> list[str]:
         for name in ("difference", "low", "high")
     )
     known = not pd.isna(row["p_holm"])
-    enough = row["seeds"] >= FEWEST_SEEDS
     needed = f"{row['seeds_needed']:.0f}" if not pd.isna(row["seeds_needed"]) else ">1000"
     return [
         row["loss"],
@@ -189,6 +194,6 @@ def _difference(row: dict[str, Any]) -> list[str]:
         difference,
         f"{low} to {high}" if row["seeds"] > 1 else "",
         f"{row['p_holm']:.2g}" if known else "",
-        row["verdict"] or ("no spread over seeds" if enough else f"below {FEWEST_SEEDS} seeds"),
+        verdict_text(row),
         needed if known else "",
     ]

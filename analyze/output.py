@@ -27,8 +27,7 @@ def write_report(report: Report, out: Path, *, command: str, layout: str | None 
         OSError: The folder cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    tables = {"runs": report.runs, "losses": report.losses, "comparisons": report.comparisons}
-    for name, table in tables.items():
+    for name, table in report.tables.items():
         table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
     main, marks = list(main_tables(report)), legend(report)
     (out / "losses.md").write_text(markdown(main, marks))

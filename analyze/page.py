@@ -12,7 +12,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from analyze.cells import DIFFERENCES, SHOWN, formatted, legend, main_tables
-from analyze.comparisons import NOT_COMPARED
 from analyze.evaluation import Evaluated
 from analyze.published import Published
 from analyze.report import Report
@@ -170,7 +169,7 @@ def _all_metrics(report: Report) -> Plain:
 
 
 def _exploratory(name: str, difference: Any) -> list[str]:  # noqa: ANN401 (a row of pandas)
-    if difference is None or name in NOT_COMPARED:
+    if difference is None:
         return ["", "", ""]
     return [
         formatted(name, difference[column], signed=True, digits=4)

@@ -7,10 +7,11 @@ import numpy as np
 
 from analyze.archive import load_predictions
 from analyze.binned import ece
+from analyze.cells import setting_title
 from analyze.evaluation import PREDICTIONS, Evaluated
 from analyze.predictions import score
 from analyze.report import Report
-from analyze.runs import as_text
+from analyze.runs import as_text, option_texts
 from analyze.temperature import fit_temperature
 
 
@@ -129,7 +130,7 @@ def beside(report: Report, layout: str) -> Published:
     paper = PAPERS[layout]
     ours: dict[str, dict[str, list[Evaluated]]] = {}
     for one in report.evaluated:
-        column = ", ".join(f"{o} {as_text(one.run.setting.get(o, ''))}" for o in report.options)
+        column = setting_title(option_texts(one.run.setting, report.options))
         ours.setdefault(column, {}).setdefault(one.run.loss, []).append(one)
     theirs = {name: cells for name, cells in paper.cells.items() if _is_about(report, name)}
     losses = sorted({loss for group in ours.values() for loss in group})

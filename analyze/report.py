@@ -39,6 +39,11 @@ class Report:
     losses: pd.DataFrame
     comparisons: pd.DataFrame
 
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by their names."""
+        return {"runs": self.runs, "losses": self.losses, "comparisons": self.comparisons}
+
 
 def build_report(paths: Sequence[str | Path], reference: str | None = None) -> Report:
     """Reads and evaluates the runs at or below the paths, and makes the tables.

@@ -92,11 +92,10 @@ def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any: 
 def _log(run: Any, report: Report, out: Path) -> None:  # noqa: ANN401
     import wandb
 
-    tables = {"runs": report.runs, "losses": report.losses, "comparisons": report.comparisons}
     shown: dict[str, Any] = {
         # a column may have figures and gaps, which the table would take for two types
         name: wandb.Table(dataframe=table, allow_mixed_types=True)
-        for name, table in tables.items()
+        for name, table in report.tables.items()
     }
     shown["report"] = wandb.Html(str(out / "index.html"), inject=False)
     for figure in sorted((out / "figures").glob("*.svg")):

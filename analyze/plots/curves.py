@@ -187,8 +187,8 @@ def _band(axes: Axes, group: Group, loss: str, x: Floats, y: Floats) -> None:
 def _bins_say(group: Group) -> str:
     def about(loss: str) -> str:
         said = []
-        for stage, when in (("before", "before"), ("after", "after")):
-            stages = [getattr(run, stage) for run in group.runs[loss]]
+        for when in ("before", "after"):
+            stages = [getattr(run, when) for run in group.runs[loss]]
             ends = [percent(mean(np.array([s.ece[i] for s in stages]))) for i in (0, -1)]
             nulls = [percent(mean(np.array([s.null_ece[i] for s in stages]))) for i in (0, -1)]
             said.append(

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analyze.cells import PERCENT, SCALE_MARK, SHOWN, formatted
+from analyze.cells import PERCENT, SCALE_MARK, SHOWN, formatted, verdict_text
 from analyze.comparisons import HIGHER_IS_BETTER, PRIMARY
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
-from analyze.plots.style import INK, MINUS, laid_out, number, sheet, styled, wrapped
+from analyze.plots.style import INK, MINUS, laid_out, number, row_labels, sheet, styled, wrapped
 from analyze.statistics import FEWEST_SEEDS
 
 TITLE = "Differences to the reference loss, with 95% intervals"
@@ -90,24 +90,12 @@ def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: li
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(scale * value, "+")))
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -LEAST) - 0.04 * (high - low), max(high, LEAST) + 0.04 * (high - low))
-    axes.set_yticks(range(len(losses)), [wrapped(loss, 24, 2) for loss in losses])
-    axes.set_ylim(len(losses) - 0.5, -0.5)
-    axes.grid(False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
+    row_labels(axes, [wrapped(loss, 24, 2) for loss in losses])
 
 
 def _outcome(row: dict[str, Any]) -> str:
     mark = f" {SCALE_MARK}" if row["scale_arbitrary"] else ""
-    return f"{_number(row, row['difference'])} {_verdict(row)}{mark}"
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    if row["verdict"]:
-        return str(row["verdict"])
-    return (
-        "no spread over seeds" if row["seeds"] >= FEWEST_SEEDS else f"below {FEWEST_SEEDS} seeds"
-    )
+    return f"{_number(row, row['difference'])} {verdict_text(row)}{mark}"
 
 
 def _number(row: dict[str, Any], value: float) -> str:
@@ -124,7 +112,7 @@ def _says(group: Group) -> str:
             name = SHOWN[row["metric"]].replace(" %", " (points)")
             mark = ", scale arbitrary" if row["scale_arbitrary"] else ""
             number = _number(row, row["difference"])
-            parts.append(f"{name} {number}{bounds}, {_verdict(row)}{mark}")
+            parts.append(f"{name} {number}{bounds}, {verdict_text(row)}{mark}")
         said.append(f"{loss}: {'; '.join(parts)}.")
     return f"Differences to {group.reference} with 95% intervals. {' '.join(said)}"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analyze.archive import load_predictions
-from analyze.binned import ece
+from analyze.binned import ece, null_ece
 from analyze.cells import SCALE_MARK, by_setting, setting_title, within
 from analyze.evaluation import PREDICTIONS, Evaluated
 from analyze.plots.style import Style, styles, wrapped
@@ -130,6 +130,10 @@ class Group:
         """A metric of the loss, shape (seeds,)."""
         return np.array([one.metrics[metric] for one in self.evaluated[loss]])
 
+    def temperatures(self, loss: str) -> Floats:
+        """The fitted temperatures of the loss, shape (seeds,)."""
+        return np.array([one.temperature for one in self.evaluated[loss]])
+
     @cached_property
     def runs(self) -> dict[str, list[Reduced]]:
         """As `evaluated`, reduced: reads one file of predictions after the other."""
@@ -190,14 +194,8 @@ def _stage(scores: Scores, classes: int) -> Stage:
         bins=_sums(bin_index(confidence, FINE), scores, FINE),
         predicted=_sums(scores.predicted, scores, classes),
         ece=np.array([ece(confidence, correct, bins) for bins in BIN_NUMBERS]),
-        null_ece=np.array([_null_ece(confidence, bins, rng) for bins in BIN_NUMBERS]),
+        null_ece=np.array([null_ece(confidence, rng, NULL_DRAWS, bins) for bins in BIN_NUMBERS]),
     )
-
-
-def _null_ece(confidence: Floats, bins: int, rng: np.random.Generator) -> float:
-    """Mean ECE over `bins` bins of a calibrated model with these confidences."""
-    draws = (rng.random(len(confidence)) < confidence for _ in range(NULL_DRAWS))
-    return float(np.mean([ece(confidence, right, bins) for right in draws]))
 
 
 def _sums(cell: Integers, scores: Scores, cells: int) -> Floats:

@@ -48,9 +48,9 @@ def confidence(group: Group) -> Figure:
 def _says(group: Group) -> str:
     def about(loss: str) -> str:
         said = []
-        for stage, when in (("before", "before"), ("after", "after")):
+        for when in ("before", "after"):
             count, summed, hits = np.sum(
-                [getattr(run, stage).predicted.sum(axis=1) for run in group.runs[loss]], axis=0
+                [getattr(run, when).predicted.sum(axis=1) for run in group.runs[loss]], axis=0
             )
             said.append(f"mean confidence {percent(summed / count)} {when} temperature")
         return f"accuracy {percent(hits / count)}, {' and '.join(said)}"

@@ -81,7 +81,7 @@ def axis_labels(axes: Axes, lowest: Axes, corner: tuple[bool, bool], y: str, str
 
 def heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> None:
     """Says when, and a number; over the first of a pair also which loss."""
-    fitted = mean(np.array([run.one.temperature for run in group.runs[loss]]))
+    fitted = mean(group.temperatures(loss))
     when = "before T" if stage == "before" else f"at T = {fitted:.2f}"
     axes.set_title(f"{when}\n{number}", size=8, pad=3)
     if stage == "before":

@@ -99,7 +99,7 @@ def _ece(group: Group, loss: str, stage: str) -> str:
 
 def _says(group: Group) -> str:
     def about(loss: str) -> str:
-        fitted = mean(np.array([one.temperature for one in group.evaluated[loss]]))
+        fitted = mean(group.temperatures(loss))
         gap = mean(group.values(loss, "signed_gap"))
         return (
             f"{_ece(group, loss, 'before')} before temperature, "

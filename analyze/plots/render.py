@@ -12,7 +12,7 @@ from analyze.plots.style import INK, styled
 
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-_GEOMETRY = re.compile(r' (?:d|x|y|transform)="[^"]*"')
+_GEOMETRY = re.compile(r' (?:d|x|y|width|height|transform)="[^"]*"')
 _DECIMALS = re.compile(r"(-?\d+\.\d\d)\d+")
 
 
@@ -69,12 +69,15 @@ def _drawn(figure: Figure) -> str:
 
 
 def _own_ids(body: str, name: str) -> str:
-    """Keeps the ids that something refers to, with `name` before them, and drops the others."""
+    """Numbers the ids that something refers to, after `name`, and drops the others.
+
+    matplotlib's own are hashes of unrounded coordinates, whose last bits vary between drawings.
+    """
     prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
-    used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', body))
-    ids = {one or other for one, other in used}
-    body = re.sub(
-        r' id="([^"]*)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in ids else "", body
-    )
-    body = re.sub(r"url\(#", f"url(#{prefix}-", body)
-    return re.sub(r'href="#', f'href="#{prefix}-', body)
+    references = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', body)
+    ids = {
+        key: f"{prefix}-{i}" for i, key in enumerate(dict.fromkeys(a or b for a, b in references))
+    }
+    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{ids[m[1]]}"' if m[1] in ids else "", body)
+    body = re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{ids[m[1]]})", body)
+    return re.sub(r'href="#([^"]+)"', lambda m: f'href="#{ids[m[1]]}"', body)

@@ -11,7 +11,16 @@ from matplotlib.patches import Patch
 
 from analyze.plots.group import MOST_LOGITS, TEMPERATURES, Group
 from analyze.plots.kind import Kind, each, mean, percent
-from analyze.plots.style import INK, in_percent, key, laid_out, logarithmic, sheet, styled
+from analyze.plots.style import (
+    INK,
+    in_percent,
+    key,
+    laid_out,
+    logarithmic,
+    row_labels,
+    sheet,
+    styled,
+)
 from analyze.predictions import Floats
 
 NLL_TITLE = "NLL as a function of the temperature"
@@ -93,7 +102,7 @@ def _valley(axes: Axes, group: Group, loss: str) -> None:
     logarithmic(axes, "x")
     logarithmic(axes, "y")
     axes.set_xticks([0.1, 0.3, 1, 3, 10])
-    fitted = mean(np.array([one.temperature for one in group.evaluated[loss]]))
+    fitted = mean(group.temperatures(loss))
     axes.set_title(f"{group.label(loss, 26)}\nT = {fitted:.2f}", size=8.5)
 
 
@@ -172,11 +181,8 @@ def decomposition(group: Group) -> Figure:
         for y, loss in enumerate(group.losses):
             _bar(axes, group, loss, name, y)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set(xlabel=title, ylim=(len(group.losses) - 0.5, -0.5))
-        axes.set_yticks(range(len(group.losses)), [group.label(loss) for loss in group.losses])
-        axes.grid(False, axis="y")
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(title)
+        row_labels(axes, [group.label(loss) for loss in group.losses])
     return figure
 
 
@@ -201,7 +207,7 @@ def _bar(axes: Axes, group: Group, loss: str, name: str, y: int) -> None:
 
 def _nll_says(group: Group) -> str:
     def about(loss: str) -> str:
-        fitted = np.array([one.temperature for one in group.evaluated[loss]])
+        fitted = group.temperatures(loss)
         before, after = (mean(group.values(loss, name)) for name in ("nll", "nll_ts"))
         spread = f" ({fitted.min():.2f} to {fitted.max():.2f})" if len(fitted) > 1 else ""
         return f"NLL {before:.4f} at T = 1, {after:.4f} at T = {mean(fitted):.2f}{spread}"

@@ -236,6 +236,15 @@ def logarithmic(axes: Axes, which: Literal["x", "y"], unit: str = "", scale: flo
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(scale * value) + unit))
 
 
+def row_labels(axes: Axes, labels: Sequence[str]) -> None:
+    """Makes the y axis a list of rows, the first on top, without lines or ticks of its own."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
 def quiet(axes: Axes) -> None:
     """Takes away grid and ticks of axes that hold cells or bars with their own labels."""
     axes.grid(False)
