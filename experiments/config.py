@@ -79,7 +79,7 @@ class RunConfig:
     # Images per optimizer step, over all processes and accumulation steps together.
     batch_size: int = 128
     # Peak learning rate, for the batch size as given (it is not rescaled).
-    lr: float = 0.1
+    lr: float = 0.4
     # Nesterov momentum of SGD; 0 is plain SGD.
     momentum: float = 0.9
     # Nesterov's form of the momentum; --no-nesterov is the classical one.

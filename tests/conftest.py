@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A run of a few seconds: 10 steps of ResNet-8 an epoch on real images.
-TINY = {"dataset": "digits", "model": "resnet8", "epochs": 2, "threads": 1, "wandb": "disabled"}
+TINY = {"dataset": "digits", "model": "resnet8", "epochs": 2, "lr": 0.1}
+TINY |= {"threads": 1, "wandb": "disabled"}
 
 
 def flags(options: dict[str, object]) -> list[str]:
