@@ -43,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="set the losses beside the figures of Mukhoti et al. 2020 or Guo et al. 2017",
     )
     report.add_argument(
+        "--keep-runs",
+        action="store_true",
+        help="keep the runs in OUT/runs, without predictions and weights: small enough to "
+        "publish, and enough to make the report again",
+    )
+    report.add_argument(
         "--to-wandb",
         metavar="[ENTITY/]PROJECT",
         help="log the report to a W&B run of job type analysis; offline where there is no API key",
@@ -99,9 +105,17 @@ def _report(options: argparse.Namespace) -> int:
     except ValueError as error:
         return _refuse(str(error))
     try:
-        write_report(report, options.out, command=_command(options), layout=options.layout)
+        write_report(
+            report,
+            options.out,
+            command=_command(options),
+            layout=options.layout,
+            keep_runs=options.keep_runs,
+        )
     except OSError as error:
         return _refuse(f"{options.out} cannot be written: {error.strerror}")
+    except ValueError as error:
+        return _refuse(str(error))
     console = Console()
     if not console.is_terminal:
         console.width = 150
@@ -124,6 +138,8 @@ def _command(options: argparse.Namespace) -> str:
     for name in ("reference", "layout", "to_wandb"):
         if value := getattr(options, name):
             words += [f"--{name.replace('_', '-')}", value]
+    if options.keep_runs:
+        words.append("--keep-runs")
     return shlex.join(words)
 
 

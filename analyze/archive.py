@@ -39,14 +39,7 @@ def load_predictions(path: Path) -> Predictions:
             `test_logits` missing, arrays that `analyze.predictions.check` refuses, or splits with
             different numbers of classes.
     """
-    try:
-        with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("is no npz file, or a truncated one")
-            file.seek(0)
-            arrays = _arrays(file)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+    arrays = load_arrays(path)
     if "test_logits" not in arrays:
         raise ValueError(f"has no test_logits; it holds: {', '.join(arrays) or 'nothing'}")
     test = _split(arrays, "test")
@@ -56,6 +49,22 @@ def load_predictions(path: Path) -> Predictions:
             f"val_logits have {val.logits.shape[1]} classes, test_logits {test.logits.shape[1]}"
         )
     return Predictions(test, val)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file by name; nothing is unpickled.
+
+    Raises:
+        ValueError: One line with what is wrong with the file.
+    """
+    try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("is no npz file, or a truncated one")
+            file.seek(0)
+            return _arrays(file)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from error
 
 
 def _arrays(file: BinaryIO) -> dict[str, NDArray[Any]]:

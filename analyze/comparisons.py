@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analyze.covariance import covariances
 from analyze.evaluation import Evaluated
+from analyze.predictions import Floats
 from analyze.runs import as_text, option_texts
 from analyze.statistics import (
     CONFIDENCE,
@@ -39,6 +41,7 @@ def compare(
     evaluated: Sequence[Evaluated],
     reference: str,
     options: Sequence[str] = (),
+    together: dict[str, Floats] | None = None,
     rng: np.random.Generator | None = None,
 ) -> pd.DataFrame:
     """A row for each setting, loss other than the reference, and metric.
@@ -51,6 +54,8 @@ def compare(
         evaluated: Runs, those of one setting on the same test examples.
         reference: The loss that the others are compared to.
         options: The options that vary between settings: the first columns.
+        together: How the runs vary together over the examples: from `covariances`, which is
+            asked for it by default.
         rng: For the sign-flip test above 20 seeds; the default is seeded with 0.
 
     Returns:
@@ -58,31 +63,37 @@ def compare(
         examples, "seeds" the seeds alone, on these examples.
     """
     rng = np.random.default_rng(0) if rng is None else rng
+    together = covariances(evaluated) if together is None else together
     rows, differences = [], []
-    by_setting: dict[str, list[Evaluated]] = {}
-    for one in evaluated:
-        by_setting.setdefault(as_text(one.run.setting), []).append(one)
-    for _, runs in sorted(by_setting.items()):
-        setting = option_texts(runs[0].run.setting, options)
-        for pairs in _pairs(runs, reference):
+    by_setting: dict[str, list[int]] = {}
+    for place, one in enumerate(evaluated):
+        by_setting.setdefault(as_text(one.run.setting), []).append(place)
+    for _, places in sorted(by_setting.items()):
+        setting = option_texts(evaluated[places[0]].run.setting, options)
+        for paired in _pairs(evaluated, places, reference):
+            pairs = [(evaluated[a], evaluated[b]) for a, b in paired]
             for metric in pairs[0][0].metrics:
                 everywhere = all(metric in one.metrics for pair in pairs for one in pair)
                 if everywhere and metric not in NOT_COMPARED:
-                    row, difference = _compare_metric(pairs, metric, rng)
+                    known = together.get(metric)
+                    covariance = None if known is None else _of_differences(known, paired)
+                    row, difference = _compare_metric(pairs, metric, covariance, rng)
                     rows.append(setting | row)
                     differences.append(difference)
     frame = pd.DataFrame(rows, columns=[*options, *COLUMNS])
     return _with_verdicts(frame, differences)
 
 
-def _pairs(runs: list[Evaluated], reference: str) -> list[list[tuple[Evaluated, Evaluated]]]:
-    """For each other loss, its runs beside the reference's of the same seed, by seed."""
-    found = {(one.run.loss, one.run.seed): one for one in runs}
-    losses = sorted({one.run.loss for one in runs} - {reference})
+def _pairs(
+    evaluated: Sequence[Evaluated], places: Sequence[int], reference: str
+) -> list[list[tuple[int, int]]]:
+    """For each other loss, where its runs and the reference's of the same seed are, by seed."""
+    found = {(evaluated[p].run.loss, evaluated[p].run.seed): p for p in places}
+    losses = sorted({loss for loss, _ in found} - {reference})
     paired = [
         [
             (found[loss, seed], found[reference, seed])
-            for seed in sorted({one.run.seed for one in runs})
+            for seed in sorted({seed for _, seed in found})
             if (loss, seed) in found and (reference, seed) in found
         ]
         for loss in losses
@@ -90,8 +101,18 @@ def _pairs(runs: list[Evaluated], reference: str) -> list[list[tuple[Evaluated, 
     return [pairs for pairs in paired if pairs]
 
 
+def _of_differences(runs: Floats, paired: Sequence[tuple[int, int]]) -> Floats | None:
+    """The covariance of paired differences from that of the runs; None where it is not known."""
+    a, b = np.array(paired).T
+    found = runs[np.ix_(a, a)] - runs[np.ix_(a, b)] - runs[np.ix_(b, a)] + runs[np.ix_(b, b)]
+    return None if np.isnan(found).any() else found
+
+
 def _compare_metric(
-    pairs: list[tuple[Evaluated, Evaluated]], metric: str, rng: np.random.Generator
+    pairs: list[tuple[Evaluated, Evaluated]],
+    metric: str,
+    covariance: Floats | None,
+    rng: np.random.Generator,
 ) -> tuple[dict[str, Any], Difference | None]:
     loss, reference = pairs[0][0].run, pairs[0][1].run
     seed_differences = [ours.metrics[metric] - theirs.metrics[metric] for ours, theirs in pairs]
@@ -108,11 +129,9 @@ def _compare_metric(
     }
     if len(pairs) < 2:
         return row, None
-    if metric in pairs[0][0].per_example and len(pairs[0][0].per_example[metric]) > 1:
+    if covariance is not None:
         row["interval"] = "crossed"
-        difference = crossed(
-            np.stack([a.per_example[metric] - b.per_example[metric] for a, b in pairs])
-        )
+        difference = crossed(seed_differences, covariance, pairs[0][0].size)
     else:
         difference = over_seeds(seed_differences)
     row["low"], row["high"] = interval(difference)

@@ -35,8 +35,9 @@ class Evaluated:
             `brier_calibration` are what the temperature takes away (what it leaves is the
             refinement, NAME_ts), and `human_...` is there where summary.json has it.
         per_example: The metrics that are means over examples, float64 (N,) each, in the order
-            of the examples' indices.
+            of the examples' indices; {} of a run without predictions.
         examples: Identifies the test examples and their labels.
+        size: N.
     """
 
     run: Run
@@ -45,6 +46,7 @@ class Evaluated:
     metrics: dict[str, float]
     per_example: dict[str, Floats] = field(repr=False)
     examples: str
+    size: int
 
 
 def evaluate_run(run: Run) -> Evaluated | LeftOut:
@@ -68,8 +70,8 @@ def evaluate_run(run: Run) -> Evaluated | LeftOut:
         found = metrics_of(scores, names=(*NAMES, *MORE_NAMES))
         kept = [name for name in found if not suffix or name not in UNCHANGED]
         values |= {name + suffix: found[name] for name in kept}
-        examples = per_example(scores)
-        terms |= {name + suffix: examples[name][order] for name in examples if name in kept}
+        added = per_example(scores)
+        terms |= {name + suffix: added[name][order] for name in added if name in kept}
     for name in ("nll", "brier"):
         values[f"{name}_calibration"] = values[name] - values[f"{name}_ts"]
         terms[f"{name}_calibration"] = terms[name] - terms[f"{name}_ts"]
@@ -77,7 +79,8 @@ def evaluate_run(run: Run) -> Evaluated | LeftOut:
         return run.left_out(f"broken: {reason}")
     said = {name: run.summary.get(f"test/{name}") for name in HUMAN}
     values |= {name: float(v) for name, v in said.items() if isinstance(v, int | float)}
-    return Evaluated(run, *temperature, values, terms, _examples(test, order))
+    examples = _examples(test, order)
+    return Evaluated(run, *temperature, values, terms, examples, len(test.targets))
 
 
 def same_examples(evaluated: Iterable[Evaluated]) -> tuple[list[Evaluated], list[LeftOut]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from analyze.cells import legend, main_tables, setting_title
 from analyze.documents import latex, markdown
+from analyze.kept import check_place, write_runs
 from analyze.page import Figure, render_page
 from analyze.plots import colours, figures
 from analyze.progress import track
@@ -14,7 +15,14 @@ from analyze.report import Report
 WRITTEN = "index.html, figures/, {runs,losses,comparisons}.csv, losses.{md,tex}"
 
 
-def write_report(report: Report, out: Path, *, command: str, layout: str | None = None) -> None:
+def write_report(
+    report: Report,
+    out: Path,
+    *,
+    command: str,
+    layout: str | None = None,
+    keep_runs: bool = False,
+) -> None:
     """Writes everything that WRITTEN names; the same runs give the same bytes.
 
     Args:
@@ -22,10 +30,14 @@ def write_report(report: Report, out: Path, *, command: str, layout: str | None 
         out: A folder; files of these names in it are replaced.
         command: The command line that makes this report, for the page.
         layout: A paper to set the losses beside: a name in `analyze.published.PAPERS`.
+        keep_runs: Also `write_runs` to `out/runs`.
 
     Raises:
         OSError: The folder cannot be written.
+        ValueError: As `write_runs`, and as `beside`.
     """
+    if keep_runs:
+        check_place(report, out / "runs")
     out.mkdir(parents=True, exist_ok=True)
     for name, table in report.tables.items():
         table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
@@ -44,6 +56,8 @@ def write_report(report: Report, out: Path, *, command: str, layout: str | None 
         beside(report, layout) if layout else None,
     )
     (out / "index.html").write_text(page)
+    if keep_runs:
+        write_runs(report, out / "runs")
 
 
 def _drawn(report: Report) -> Iterator[Figure]:

@@ -134,7 +134,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _images(report: Report) -> str:
-    sizes = sorted({len(one.per_example["accuracy"]) for one in report.evaluated})
+    sizes = sorted({one.size for one in report.evaluated})
     return " or ".join(f"{size:,}" for size in sizes)
 
 

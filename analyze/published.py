@@ -10,6 +10,7 @@ from analyze.binned import ece
 from analyze.cells import setting_title
 from analyze.evaluation import PREDICTIONS, Evaluated
 from analyze.predictions import score
+from analyze.reduced import is_reduced
 from analyze.report import Report
 from analyze.runs import as_text, option_texts
 from analyze.temperature import fit_temperature
@@ -126,8 +127,17 @@ def beside(report: Report, layout: str) -> Published:
     Args:
         report: Ours.
         layout: A name in PAPERS.
+
+    Raises:
+        ValueError: The paper's way to fit the temperature needs predictions, and a run has none.
     """
     paper = PAPERS[layout]
+    kept = [one.run.path.name for one in report.evaluated if is_reduced(one.run)]
+    if kept and paper.criterion == "ece":
+        raise ValueError(
+            f"--layout {layout} fits the temperature by validation ECE, for which {kept[0]} has "
+            f"no {PREDICTIONS}: take the runs that it was kept from"
+        )
     ours: dict[str, dict[str, list[Evaluated]]] = {}
     for one in report.evaluated:
         column = setting_title(option_texts(one.run.setting, report.options))

@@ -8,9 +8,13 @@ from typing import Any
 import pandas as pd
 
 from analyze.comparisons import compare
+from analyze.covariance import covariances
 from analyze.evaluation import Evaluated, evaluate_run, same_examples
+from analyze.predictions import Floats
 from analyze.progress import track
-from analyze.runs import LeftOut, as_text, read_runs, varying
+from analyze.reduced import FILE as REDUCED
+from analyze.reduced import is_reduced, read_reduced
+from analyze.runs import LeftOut, Run, as_text, read_runs, varying
 from analyze.sources import resolve
 from analyze.tables import losses_table, runs_table
 
@@ -27,6 +31,7 @@ class Report:
         reference: The loss that the others are compared to.
         options: The options that vary, in the order of the tables' columns.
         fixed: The options that do not, with their values.
+        together: How the runs vary together over the test examples: see `covariances`.
         runs, losses, comparisons: The tables.
     """
 
@@ -35,6 +40,7 @@ class Report:
     reference: str
     options: list[str]
     fixed: dict[str, Any]
+    together: dict[str, Floats]
     runs: pd.DataFrame
     losses: pd.DataFrame
     comparisons: pd.DataFrame
@@ -49,8 +55,8 @@ def build_report(paths: Sequence[str | Path], reference: str | None = None) -> R
     """Reads and evaluates the runs at or below the paths, and makes the tables.
 
     Args:
-        paths: Run folders, folders of them, W&B folders or `wandb:ENTITY/PROJECT[/GROUP]`: see
-            `analyze.sources.resolve`.
+        paths: Run folders (also those that a report kept), folders of them, W&B folders or
+            `wandb:ENTITY/PROJECT[/GROUP]`: see `analyze.sources.resolve`.
         reference: The loss to compare to; ce where None.
 
     Raises:
@@ -62,7 +68,7 @@ def build_report(paths: Sequence[str | Path], reference: str | None = None) -> R
     losses = sorted({run.loss for run in finished})
     if reference is not None and finished and reference not in losses:
         raise ValueError(f"no finished run has the loss {reference}: {', '.join(losses)}")
-    results = [evaluate_run(run) for run in track(finished, "scoring runs")]
+    results = [_evaluated(run) for run in track(finished, "scoring runs")]
     left_out += [one for one in results if isinstance(one, LeftOut)]
     evaluated, others = same_examples(one for one in results if isinstance(one, Evaluated))
     # by content, not by path: sums in another order differ in their last digit
@@ -75,13 +81,25 @@ def build_report(paths: Sequence[str | Path], reference: str | None = None) -> R
     diverged = [out for out in left_out if out.diverged and out.setting is not None]
     settings = [one.run.setting for one in evaluated]
     options = varying(settings + [out.setting for out in diverged if out.setting])
+    together = covariances(evaluated)
     return Report(
         evaluated=evaluated,
         left_out=left_out,
         reference=reference,
         options=options,
         fixed={name: value for name, value in settings[0].items() if name not in options},
+        together=together,
         runs=runs_table(evaluated, options),
         losses=losses_table(evaluated, diverged, options),
-        comparisons=compare(evaluated, reference, options),
+        comparisons=compare(evaluated, reference, options, together),
     )
+
+
+def _evaluated(run: Run) -> Evaluated | LeftOut:
+    """From a run's predictions, or from what was kept instead of them."""
+    if not is_reduced(run):
+        return evaluate_run(run)
+    try:
+        return read_reduced(run).one
+    except ValueError as error:
+        return run.left_out(f"broken: {REDUCED} {error}")

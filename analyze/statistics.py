@@ -52,13 +52,16 @@ class Interval(NamedTuple):
     high: float
 
 
-def crossed(table: Floats) -> Difference:
+def crossed(differences: ArrayLike, covariance: Floats, examples: int) -> Difference:
     """The difference with seeds and examples both random, for means over examples.
 
-    With D the table, m its mean, d_s its row means, e_i its column means:
+    With D the S x n table of paired differences, m its mean, d_s its row means, e_i its column
+    means:
     v_s = sum (d_s - m)^2 / ((S-1) S), v_i = sum (e_i - m)^2 / ((n-1) n),
     v_r = sum (D - d_s - e_i + m)^2 / ((S-1)(n-1) S n). The variance of m is the sum of
-    max(v_s, v_r/20) over seeds and max(v_i - v_r, 0) over examples.
+    max(v_s, v_r/20) over seeds and max(v_i - v_r, 0) over examples. Of the table only d and the
+    covariance C of its rows are needed: v_i = 1'C1 / (S^2 n) and
+    v_r = (tr C - 1'C1 / S) / ((S-1) S n).
 
     v_s is expected to be at least v_r, what the noise of single examples adds to a mean over
     seeds. Three seeds that happen to have the same number of hits make v_s = 0; the floor keeps
@@ -66,29 +69,30 @@ def crossed(table: Floats) -> Difference:
     three seeds and in .5% with five.
 
     Args:
-        table: Paired per-example differences, float64, shape (S, n), S >= 2, n >= 2.
+        differences: d, one paired difference for each seed, shape (S,), S >= 2.
+        covariance: C, of the seeds' differences over the examples (ddof = 1), shape (S, S).
+        examples: n >= 2.
 
     Raises:
-        ValueError: Fewer than two seeds or examples.
+        ValueError: Fewer than two seeds or examples, or shapes that do not fit.
 
     Source: the two-way random model without replication; Owen 2007, The pigeonhole bootstrap.
     """
-    if table.ndim != 2 or min(table.shape) < 2:
-        raise ValueError(f"table must be S x n with S, n >= 2, got shape {table.shape}")
-    seeds, n = table.shape
-    mean = table.mean()
-    rows = table.mean(axis=1) - mean
-    columns = table.mean(axis=0) - mean
-    v_s = (rows**2).sum() / ((seeds - 1) * seeds)
-    v_i = (columns**2).sum() / ((n - 1) * n)
-    residual = table - mean - rows[:, None] - columns
-    v_r = np.einsum("sn,sn->", residual, residual) / ((seeds - 1) * (n - 1) * seeds * n)
-    return Difference(
-        mean=float(mean),
-        seeds=seeds,
-        over_seeds=float(max(v_s, v_r / 20)),
+    over = over_seeds(differences)
+    seeds = over.seeds
+    if examples < 2 or covariance.shape != (seeds, seeds):
+        raise ValueError(
+            f"{seeds} seeds need a covariance of {seeds} x {seeds} over 2 or more examples, "
+            f"got shape {covariance.shape} over {examples}"
+        )
+    total = covariance.sum() / seeds
+    v_i = total / (seeds * examples)
+    v_r = max(np.trace(covariance) - total, 0.0) / ((seeds - 1) * seeds * examples)
+    return replace(
+        over,
+        over_seeds=float(max(over.over_seeds, v_r / 20)),
         over_examples=float(max(v_i - v_r, 0.0)),
-        examples=n,
+        examples=examples,
     )
 
 

@@ -70,7 +70,8 @@ def _evaluate(label: str, seed: int, test: np.ndarray, val: np.ndarray) -> Evalu
     values = {name: float(terms[name].mean()) for name in PRIMARY}
     assert np.isclose(values["ece"], ece(before.confidence, before.correct))
     run = Run(Path(f"{label}-{seed}"), label, seed, {}, False, {}, {})
-    return Evaluated(run, *temperature, values, {name: terms[name] for name in PRIMARY}, "")
+    primary = {name: terms[name] for name in PRIMARY}
+    return Evaluated(run, *temperature, values, primary, "", len(test))
 
 
 def analysed(runs: list[Evaluated], seed_counts: tuple[int, ...]) -> Iterator[pd.DataFrame]:

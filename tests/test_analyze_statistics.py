@@ -21,6 +21,11 @@ from analyze.statistics import (
 )
 
 
+def of_table(table):
+    """The difference of a table of seeds x examples."""
+    return crossed(table.mean(axis=1), np.cov(table), table.shape[1])
+
+
 def test_crossed_parts_are_those_of_the_two_way_table():
     table = np.random.default_rng(0).normal(size=(4, 7)) + np.arange(4)[:, None] + np.arange(7)
     m, rows, columns = table.mean(), table.mean(axis=1), table.mean(axis=0)
@@ -29,7 +34,7 @@ def test_crossed_parts_are_those_of_the_two_way_table():
     v_r = sum(
         (table[s, i] - rows[s] - columns[i] + m) ** 2 for s in range(4) for i in range(7)
     ) / (3 * 6 * 4 * 7)
-    found = crossed(table)
+    found = of_table(table)
     assert found.mean == pytest.approx(m)
     assert found.over_seeds == pytest.approx(v_s)
     assert v_i > v_r
@@ -47,7 +52,7 @@ def test_crossed_parts_have_the_variance_of_the_mean_as_their_expectation():
             + rng.normal(scale=1.0, size=(1, n))
             + rng.normal(scale=0.8, size=(seeds, n))
         )
-        found = crossed(table)
+        found = of_table(table)
         means.append(found.mean)
         errors.append(found.error**2)
     truth = 0.3**2 / seeds + 1.0 / n + 0.8**2 / (seeds * n)
@@ -58,7 +63,7 @@ def test_crossed_parts_have_the_variance_of_the_mean_as_their_expectation():
 def test_three_equal_sums_of_noise_are_no_certainty():
     table = np.zeros((3, 360))
     table[[0, 1, 2], [5, 50, 200]] = 1.0  # one hit more with each seed, never on the same image
-    found = crossed(table)
+    found = of_table(table)
     assert found.over_seeds > 0
     assert p_value(found) > 0.01
 
@@ -66,7 +71,7 @@ def test_three_equal_sums_of_noise_are_no_certainty():
 def test_the_same_images_gained_with_every_seed_vary_with_the_images():
     table = np.zeros((3, 1000))
     table[:, :4] = 1.0
-    found = crossed(table)
+    found = of_table(table)
     # four of a thousand: a binomial's standard error
     assert found.error == pytest.approx(math.sqrt(0.004 * 0.996 / 999))
     assert p_value(found) == pytest.approx(2 * stats.t.sf(0.004 / found.error, 999))
@@ -120,10 +125,17 @@ def test_p_without_spread():
     assert 0 <= p_value(Difference(1.0, 10, 1e-80)) <= 1e-199
 
 
-@pytest.mark.parametrize("table", [np.zeros((1, 5)), np.zeros((5, 1)), np.zeros(5)])
-def test_a_table_without_two_seeds_and_examples_is_refused(table):
-    with pytest.raises(ValueError, match="S, n >= 2"):
-        crossed(table)
+@pytest.mark.parametrize(
+    ("seeds", "covariance", "examples", "message"),
+    [
+        (1, np.zeros((1, 1)), 5, "2 or more seeds"),
+        (5, np.zeros((5, 5)), 1, "over 1$"),
+        (5, np.zeros((4, 4)), 9, r"5 x 5 .* got shape \(4, 4\)"),
+    ],
+)
+def test_fewer_than_two_seeds_or_examples_are_refused(seeds, covariance, examples, message):
+    with pytest.raises(ValueError, match=message):
+        crossed(np.zeros(seeds), covariance, examples)
 
 
 def test_one_seed_is_refused():

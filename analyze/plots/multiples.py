@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
-from analyze.plots.group import FINE, Group
+from analyze.plots.group import Group
 from analyze.plots.kind import mean
 from analyze.plots.style import INK, WIDTH, in_percent
 from analyze.predictions import BINS, Floats
+from analyze.reduced import FINE
 
 
 class Pooled(NamedTuple):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analyze.plots.group import MOST_LOGITS, TEMPERATURES, Group
+from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
 from analyze.plots.style import (
     INK,
@@ -22,6 +22,7 @@ from analyze.plots.style import (
     styled,
 )
 from analyze.predictions import Floats
+from analyze.reduced import MOST_LOGITS, TEMPERATURES
 
 NLL_TITLE = "NLL as a function of the temperature"
 NLL_CAPTION = (

@@ -1,0 +1,168 @@
+"""Runs kept without their predictions give the report that the whole runs gave."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from analyze_runs import predictions, write_run, write_study
+
+from analyze.__main__ import main
+from analyze.covariance import FILE, covariances
+from analyze.evaluation import evaluate_run
+from analyze.reduced import FILE as REDUCED
+from analyze.report import build_report
+from analyze.runs import read_run
+
+TABLES = ["runs.csv", "losses.csv", "comparisons.csv", "losses.md", "losses.tex"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Three seeds of three losses, one run diverged, one without an end."""
+    root = tmp_path_factory.mktemp("study") / "runs"
+    losses = {"ce": {}, "focal:gamma=3": {"signal": 3.4}, "hinge": {"scale": 0.3}}
+    write_study(root, {name: {"n": 200, **kind} for name, kind in losses.items()}, range(3))
+    arrays = predictions(9, n=200)
+    lost = write_run(root, arrays, loss="mae", seed=0)
+    (lost / "summary.json").write_text(json.dumps({"status": "diverged", "diverged_step": 7}))
+    (write_run(root, arrays, loss="mae", seed=1) / "summary.json").unlink()
+    return root
+
+
+@pytest.fixture(scope="module")
+def published(study, tmp_path_factory):
+    out = tmp_path_factory.mktemp("published") / "report"
+    assert main(["report", str(study), "--out", str(out), "--keep-runs"]) == 0
+    return out
+
+
+@pytest.fixture
+def copy(published, tmp_path):
+    return shutil.copytree(published / "runs", tmp_path / "runs")
+
+
+def test_the_report_is_made_again_to_the_byte(published, tmp_path, capsys):
+    again = tmp_path / "again"
+    assert main(["report", str(published / "runs"), "--out", str(again)]) == 0
+    figures = sorted(path.name for path in (published / "figures").iterdir())
+    assert len(figures) >= 9
+    for name in [*TABLES, *(f"figures/{name}" for name in figures)]:
+        assert (again / name).read_bytes() == (published / name).read_bytes(), name
+    page, before = ((out / "index.html").read_text() for out in (again, published))
+    both = zip(page.splitlines(), before.splitlines(), strict=True)
+    differing = [ours for ours, theirs in both if ours != theirs]
+    # where the runs are: in the command, and in the paths of those left out
+    assert len(differing) == 3
+    assert all(str(published) in line for line in differing)
+
+
+def test_the_intervals_over_examples_are_there_again(published, tmp_path):
+    table = build_report([published / "runs"]).comparisons
+    assert set(table[table.primary].interval) == {"crossed"}
+
+
+def test_what_diverged_or_did_not_finish_is_counted_again(published):
+    report = build_report([published / "runs"])
+    assert report.losses.set_index("loss").diverged["mae"] == 1
+    assert sorted(out.reason.split()[0] for out in report.left_out) == ["diverged", "unfinished:"]
+
+
+def test_no_weights_no_logits_and_no_places_are_kept(study, published):
+    names = {path.name for path in (published / "runs").rglob("*") if path.is_file()}
+    assert names <= {"config.json", "summary.json", "metrics.jsonl", REDUCED, FILE}
+    for path in (published / "runs").rglob("config.json"):
+        config = json.loads(path.read_text())["config"]
+        assert not {"output", "project", "group", "tags", "wandb"} & config.keys()
+    text = "".join(p.read_text() for p in (published / "runs").rglob("*.json"))
+    assert str(study.parent) not in text
+
+
+def test_keeping_the_same_runs_again_replaces_them(study, published, tmp_path):
+    out = shutil.copytree(published, tmp_path / "report")
+    (out / "runs" / "old").mkdir()
+    assert main(["report", str(study), "--out", str(out), "--keep-runs"]) == 0
+    found = {path.relative_to(out) for path in (out / "runs").rglob("*")}
+    assert found == {path.relative_to(published) for path in (published / "runs").rglob("*")}
+    for path in found:
+        if (out / path).is_file():
+            assert (out / path).read_bytes() == (published / path).read_bytes()
+
+
+@pytest.mark.parametrize("source", ["whole", "kept"])
+def test_runs_are_never_written_over(study, copy, source, capsys):
+    root = shutil.copytree(study, copy.parent / "whole" / "runs") if source == "whole" else copy
+    before = sorted(root.rglob("*"))
+    assert main(["report", str(root), "--out", str(root.parent), "--keep-runs"]) == 2
+    assert "holds the runs of this report" in capsys.readouterr().err
+    assert sorted(root.rglob("*")) == before
+
+
+def test_another_folder_named_runs_is_left_alone(study, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "precious").write_text("")
+    assert main(["report", str(study), "--out", str(tmp_path), "--keep-runs"]) == 2
+    assert "holds no kept runs" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "precious").exists()
+
+
+def test_kept_and_whole_runs_are_compared_over_seeds_alone(study, copy):
+    whole = [path for path in study.iterdir() if "hinge" in path.name]
+    for path in whole:
+        shutil.rmtree(copy / path.name)
+    table = build_report([copy, *whole]).comparisons.set_index("loss")
+    assert set(table.loc["hinge"].interval) == {"seeds"}
+    assert "crossed" in set(table.loc["focal:gamma=3"].interval)
+
+
+def test_kept_runs_that_were_parted_say_so(copy, tmp_path, capsys):
+    stray = next(path for path in copy.iterdir() if "-s0-" in path.name and "mae" not in path.name)
+    stray.rename(copy / "renamed")
+    assert main(["report", str(copy), "--out", str(tmp_path / "out")]) == 2
+    assert "nothing about renamed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.pop("risk"), "has no risk"),
+        (
+            lambda arrays: arrays.update(nll=np.zeros(3)),
+            r"nll must have shape \(41,\), got \(3,\)",
+        ),
+        (lambda arrays: arrays.update(size=np.zeros(3)), "is not as it was written"),
+        (None, "is no npz file"),
+    ],
+)
+def test_a_broken_file_is_left_out_with_the_reason(copy, change, message):
+    broken = next(path for path in sorted(copy.iterdir()) if (path / REDUCED).exists())
+    if change is None:
+        (broken / REDUCED).write_bytes(b"PK\x03\x04 no more")
+    else:
+        with np.load(broken / REDUCED) as archive:
+            arrays = dict(archive)
+        change(arrays)
+        np.savez(broken / REDUCED, **arrays)
+    left_out = {out.path.name: out.reason for out in build_report([copy]).left_out}
+    assert len(left_out) == 3
+    assert re.search(f"broken: {REDUCED} .*{message}", left_out[broken.name])
+
+
+def test_a_layout_that_needs_predictions_refuses(copy, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert main(["report", str(copy), "--out", out, "--layout", "mukhoti"]) == 2
+    assert "has no predictions.npz" in capsys.readouterr().err
+    assert main(["report", str(copy), "--out", out, "--layout", "guo"]) == 0
+
+
+def test_covariances_are_those_of_numpy_and_equal_for_equal_runs(tmp_path):
+    folders = write_study(tmp_path, {"ce": {"n": 333}, "focal": {"n": 333}}, range(2))
+    runs = [evaluate_run(read_run(folder)) for folder in folders]
+    runs.append(runs[0])
+    found = covariances(runs)
+    for name, matrix in found.items():
+        expected = np.cov([one.per_example[name] for one in runs])
+        np.testing.assert_allclose(matrix, expected, rtol=1e-10, atol=1e-15)
+        assert matrix[0, 0] == matrix[0, 4] == matrix[4, 0] == matrix[4, 4]
+        np.testing.assert_array_equal(matrix[0], matrix[4])
