@@ -47,7 +47,9 @@ def write_report(
     drawn = list(_drawn(report))
     (out / "figures").mkdir(exist_ok=True)
     for figure in drawn:
-        (out / "figures" / f"{figure.name}.svg").write_text(figure.svg)
+        # of its own, it must be readable on any background
+        alone = figure.svg.replace('style="', 'style="background: white; color: black; ', 1)
+        (out / "figures" / f"{figure.name}.svg").write_text(alone)
     page = render_page(
         report,
         drawn,

@@ -10,6 +10,7 @@
   transforms on PIL images, contiguous memory format.
 - ceiling: the speed if each of the step's floating-point operations (counted by torch) went at
   the pace of a large matrix product in the same precision, measured in its turn.
+- compiled: the trainer with --compile, and after how many images its first step has paid off.
 - evaluation: logits and metrics of the validation images, as at the end of each epoch.
 
 The ways take turns, each in a process of its own, because machines are shared and noisy; the
@@ -23,16 +24,17 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-WAYS = ("trainer", "bare", "plain", "ceiling", "evaluation")
+WAYS = ("trainer", "bare", "plain", "compiled", "ceiling", "evaluation")
 TRAIN, VAL = 45_000, 5_000  # images of CIFAR-10, for the share of evaluation in an epoch
 WARM_UP = 3
 
 
-def prepared(model: str):
+def prepared(model: str, **options: object):
     """A Trainer on random images, its bookkeeping included."""
     import torch
 
@@ -43,7 +45,7 @@ def prepared(model: str):
     from experiments.signals import StopRequest
     from experiments.trainer import Trainer, create_criterion
 
-    config = RunConfig(model=model, dataset="folder", wandb="disabled")
+    config = RunConfig(model=model, dataset="folder", wandb="disabled", **options)
     accelerator = distributed.start(config)
     generator = torch.Generator().manual_seed(0)
     n = 10_000
@@ -58,11 +60,12 @@ def prepared(model: str):
     return trainer
 
 
-def measure_trainer(model: str, steps: int) -> float:
-    """Images per second of the trainer's own steps."""
-    trainer = prepared(model)
+def measure_trainer(model: str, steps: int, *, compiled: bool = False) -> tuple[float, float]:
+    """Images per second of the trainer's own steps, and the seconds of those before."""
+    trainer = prepared(model, compile=compiled)
     learner = trainer.learner
     order = learner.plan.order(0, trainer.dataset.train.index)
+    begun = clock()
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             start = clock()
@@ -70,7 +73,14 @@ def measure_trainer(model: str, steps: int) -> float:
         trainer.at.step += 1
         trainer.progress.advance()
         trainer._pause(0.0)
-    return trainer.config.batch_size * steps / (clock() - start)
+    return trainer.config.batch_size * steps / (clock() - start), start - begun
+
+
+def measure_compiled(model: str, steps: int) -> tuple[float, float]:
+    """As `measure_trainer`, compiled anew."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        return measure_trainer(model, steps, compiled=True)
 
 
 def measure_bare(model: str, steps: int) -> float:
@@ -196,9 +206,11 @@ def main() -> None:
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        print(globals()[f"measure_{options.way}"](options.model, options.steps))
+        measured = globals()[f"measure_{options.way}"](options.model, options.steps)
+        print(*(measured if isinstance(measured, tuple) else (measured, 0.0)))
         return
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
+    warm_ups: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(options.rounds):
         for way in WAYS:
             command = [sys.executable, __file__, "--way", way]
@@ -210,11 +222,18 @@ def main() -> None:
                 check=True,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
             )
-            speeds[way].append(float(done.stdout.split()[-1]))
+            speed, warm_up = map(float, done.stdout.split()[-2:])
+            speeds[way].append(speed)
+            warm_ups[way].append(warm_up)
     for way in WAYS:
         print(f"{way:8} {statistics.median(speeds[way]):9,.0f} images/s")
     for way in ("bare", "plain", "ceiling"):
         report(f"trainer / {way}", [a / b for a, b in pairs(speeds, way)])
+    report("compiled / trainer", [b / a for a, b in pairs(speeds, "compiled")])
+    waited = statistics.median(warm_ups["compiled"]) - statistics.median(warm_ups["trainer"])
+    saved = 1 / statistics.median(speeds["trainer"]) - 1 / statistics.median(speeds["compiled"])
+    when = f"pays off after {waited / saved:,.0f} images" if saved > 0 else "never pays off"
+    print(f"compiling takes {waited:.0f} s more at the start and {when}")
     seconds = [(VAL / b, TRAIN / a) for a, b in pairs(speeds, "evaluation")]
     report("evaluation / epoch", [val / (val + train) for val, train in seconds])
 

@@ -18,7 +18,7 @@ DONE, REFUSED, INCOMPLETE = 0, 2, 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, do what it says, and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     try:
         study = studies.read(options.study, options.set, options.output)
         if options.command == "run":
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """The parser of `python -m experiments`."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments",
         description="Studies: many runs from one file, here or on a cluster.",

@@ -281,7 +281,8 @@ def test_an_option_named_as_a_result_has_a_column_of_its_own(tmp_path):
     assert set(report.runs["option temperature"]) == {"1", "4"}
     assert (report.runs["temperature"] < 1).all()
     write_report(report, tmp_path / "out", command="")
-    assert (tmp_path / "out" / "figures" / "error-ece-2.svg").is_file()
+    alone = (tmp_path / "out" / "figures" / "error-ece-2.svg").read_text()
+    assert "background: white" in alone.partition(">")[0]
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_are(study, report, tmp_path):

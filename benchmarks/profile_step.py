@@ -1,0 +1,84 @@
+"""Where the time of a training step goes, by kind of operation.
+
+    python benchmarks/profile_step.py --model resnet18
+
+Forward, backward and the optimizer's step of the trainer's own model, precision and memory format,
+on the GPU if there is one. Shares are of the time in operations; on a GPU, of the time of kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+
+from training import ROOT, WARM_UP, prepared
+
+KINDS = {
+    "convolution": ("conv", "gemm", "cutlass", "sm90", "sm80", "implicit"),
+    "batch norm": ("batch_norm", "bn_", "batchnorm"),
+    "relu": ("relu", "clamp_min", "threshold_backward"),
+    "add": ("aten::add", "add_"),
+    "optimizer": ("_foreach", "_fused_sgd", "multi_tensor"),
+    "linear": ("addmm", "aten::mm", "aten::linear"),
+}
+
+
+def main() -> None:
+    """Print the shares."""
+    sys.path.insert(0, str(ROOT))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--operations", action="store_true", help="list single operations too")
+    options = parser.parse_args()
+    for name, share in shares(options.model, options.steps, options.operations):
+        print(f"{name:45} {share:6.1%}")
+
+
+def shares(model: str, steps: int, operations: bool) -> list[tuple[str, float]]:
+    """(kind or operation, share of the time), the largest first."""
+    import torch
+    from torch.nn import functional as F
+    from torch.profiler import ProfilerActivity, profile
+
+    from experiments.optimisation import sgd
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    trainer = prepared(model)
+    accelerator, network = trainer.accelerator, trainer.learner.network
+    images = trainer.learner.pipeline.augmented(torch.arange(128), 0)
+    targets = trainer.learner.pipeline.targets[:128]
+    optimizer = sgd(network, trainer.config)
+    network.train()
+
+    def step() -> None:
+        with accelerator.autocast():
+            logits = network(images)
+        F.cross_entropy(logits, targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(WARM_UP):
+        step()
+    cuda = accelerator.device.type == "cuda"
+    activity = ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU
+    with profile(activities=[activity]) as found:
+        for _ in range(steps):
+            step()
+    spent: Counter[str] = Counter()
+    for event in found.key_averages():
+        time = event.self_device_time_total if cuda else event.self_cpu_time_total
+        kind = next(
+            (k for k, signs in KINDS.items() if any(s in event.key for s in signs)), "rest"
+        )
+        spent[kind] += time
+        if operations:
+            spent[f"  {event.key[:43]}"] += time
+    total = sum(time for kind, time in spent.items() if not kind.startswith("  "))
+    return [(kind, time / total) for kind, time in spent.most_common(40)]
+
+
+if __name__ == "__main__":
+    main()
