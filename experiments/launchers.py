@@ -8,12 +8,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
-from types import FrameType, TracebackType
+from types import FrameType
 
 from experiments import state, worker
 from experiments.board import Board, Survey
 from experiments.config import Refused, RunConfig
 from experiments.processes import Job, share_of_threads, start_server
+from experiments.signals import Listener
 from experiments.state import LOG, State
 
 _TICK = 1.0  # seconds between two looks at the runs' folders
@@ -166,36 +167,21 @@ class Local:
         self._board.tell(line)
 
 
-class Interruption:
+class Interruption(Listener):
     """Ctrl-C or SIGTERM: runs write a checkpoint and end; a second one kills them.
 
     Attributes:
-        signal: the number of the first, or 0.
         news: becomes ready with each of them.
     """
 
     def __init__(self, board: Board) -> None:
-        self.signal, self._kind, self._board = 0, signal.SIGTERM, board
+        super().__init__()
+        self._kind, self._board = signal.SIGTERM, board
         self.news, self._notify = Pipe(duplex=False)
 
-    def __enter__(self) -> Interruption:
-        """Listen."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        self._before = {number: signal.signal(number, self._receive) for number in numbers}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Listen no more."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.signal = self.signal or number
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Wake whoever waits for news."""
+        super().receive(number, frame)
         self._notify.send(number)
 
     def pass_on(self, jobs: Collection[Job]) -> None:

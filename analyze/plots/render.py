@@ -20,8 +20,8 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     """The figure as one <svg> element, to stand in a page or, as it is, in a file.
 
     Text, axes and grid are in `currentColor` (black where nothing says otherwise; in a page the
-    colour of the text around it), on a transparent background. It is as wide as what holds it. Text stays
-    text. The same figure gives the same bytes.
+    colour of the text around it), on a transparent background. It is as wide as what holds it.
+    Text stays text. The same figure gives the same bytes.
 
     Args:
         figure: Made by one of the functions here.
