@@ -38,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.add_argument("--out", type=Path, required=True, help="folder for the report")
     report.add_argument("--reference", help="loss to compare with (default: ce)")
     report.add_argument(
+        "--compare",
+        metavar="OPTION",
+        action="append",
+        default=[],
+        help="compare the values of this option too, as part of the loss's name: "
+        "--compare class_weights --reference 'ce class_weights=none'",
+    )
+    report.add_argument(
         "--layout",
         choices=("mukhoti", "guo"),
         help="set the losses beside the figures of Mukhoti et al. 2020 or Guo et al. 2017",
@@ -101,7 +109,7 @@ def _report(options: argparse.Namespace) -> int:
     try:
         if options.to_wandb:
             parse_target(options.to_wandb)
-        report = build_report(options.paths, options.reference)
+        report = build_report(options.paths, options.reference, options.compare)
     except ValueError as error:
         return _refuse(str(error))
     try:
@@ -135,6 +143,8 @@ def _command(options: argparse.Namespace) -> str:
     """The command line that makes the same report."""
     words = ["python", "-m", "analyze", "report", *map(str, options.paths)]
     words += ["--out", str(options.out)]
+    for name in options.compare:
+        words += ["--compare", name]
     for name in ("reference", "layout", "to_wandb"):
         if value := getattr(options, name):
             words += [f"--{name.replace('_', '-')}", value]

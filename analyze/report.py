@@ -1,7 +1,7 @@
 """`python -m analyze report`: runs in, tables out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from analyze.predictions import Floats
 from analyze.progress import track
 from analyze.reduced import FILE as REDUCED
 from analyze.reduced import is_reduced, read_reduced
-from analyze.runs import LeftOut, Run, as_text, read_runs, varying
+from analyze.runs import LeftOut, Run, as_text, option_texts, read_runs, varying
 from analyze.sources import resolve
 from analyze.tables import losses_table, runs_table
 
@@ -51,21 +51,36 @@ class Report:
         return {"runs": self.runs, "losses": self.losses, "comparisons": self.comparisons}
 
 
-def build_report(paths: Sequence[str | Path], reference: str | None = None) -> Report:
+def build_report(
+    paths: Sequence[str | Path], reference: str | None = None, compared: Sequence[str] = ()
+) -> Report:
     """Reads and evaluates the runs at or below the paths, and makes the tables.
 
     Args:
         paths: Run folders (also those that a report kept), folders of them, W&B folders or
             `wandb:ENTITY/PROJECT[/GROUP]`: see `analyze.sources.resolve`.
         reference: The loss to compare to; ce where None.
+        compared: Options whose values are compared as losses are: they become part of the
+            loss's name, as in "ce class_weights=balanced".
 
     Raises:
-        ValueError: A path without runs, no usable run, or a reference that no run has.
+        ValueError: A path without runs, no usable run, a reference or an option that no run has,
+            or options without a reference.
     """
     folders, unreadable = resolve(paths)
     finished, left_out = read_runs(folders)
     left_out += unreadable
+    known = {name for run in finished for name in run.setting}
+    if finished and (unknown := [name for name in compared if name not in known]):
+        raise ValueError(f"no run has the option {unknown[0]}: {', '.join(sorted(known))}")
+    finished = [replace(run, **_named(run.loss, run.setting, compared)) for run in finished]
+    left_out = [
+        replace(out, **_named(out.loss, out.setting, compared)) if out.setting else out
+        for out in left_out
+    ]
     losses = sorted({run.loss for run in finished})
+    if compared and reference is None:
+        raise ValueError(f"--compare needs a --reference: {', '.join(losses)}")
     if reference is not None and finished and reference not in losses:
         raise ValueError(f"no finished run has the loss {reference}: {', '.join(losses)}")
     results = [_evaluated(run) for run in track(finished, "scoring runs")]
@@ -93,6 +108,13 @@ def build_report(paths: Sequence[str | Path], reference: str | None = None) -> R
         losses=losses_table(evaluated, diverged, options),
         comparisons=compare(evaluated, reference, options, together),
     )
+
+
+def _named(loss: str, setting: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """The loss with the values of these options in its name, and the setting without them."""
+    texts = option_texts(setting, options)
+    rest = {name: value for name, value in setting.items() if name not in options}
+    return {"loss": " ".join([loss, *map("=".join, texts.items())]), "setting": rest}
 
 
 def _evaluated(run: Run) -> Evaluated | LeftOut:

@@ -157,6 +157,39 @@ def test_runs_are_compared_within_their_setting(tmp_path):
     assert "No comparisons: ce has no run here." in text
 
 
+def test_the_values_of_an_option_are_compared_as_losses_are(tmp_path, capsys):
+    kinds = {"none": {}, "balanced": {"signal": 4.0}}
+    for value, kind in kinds.items():
+        losses = {"ce": {"n": 300, **kind}, "focal": {"n": 300, "scale": 2.0, **kind}}
+        write_study(tmp_path / "runs", losses, range(3), class_weights=value)
+    reference = "ce class_weights=none"
+    made = build_report([tmp_path / "runs"], reference, ["class_weights"])
+    assert made.options == []
+    assert set(made.losses.loss) == {f"{loss} class_weights={v}" for loss in losses for v in kinds}
+    rows = made.comparisons.set_index(["loss", "metric"])
+    assert set(made.comparisons.reference) == {reference}
+    assert rows.loc[("ce class_weights=balanced", "accuracy"), "verdict"] == "better"
+    assert rows.loc[("ce class_weights=balanced", "accuracy"), "interval"] == "crossed"
+    # the same numbers as if the option had been another loss
+    write_study(tmp_path / "other", {"ce": {"n": 300}, "x": {"n": 300, "signal": 4.0}}, range(3))
+    other = build_report([tmp_path / "other"]).comparisons.set_index(["loss", "metric"])
+    ours, theirs = rows.loc["ce class_weights=balanced"], other.loc["x"]
+    assert ours[["difference", "low", "high"]].equals(theirs[["difference", "low", "high"]])
+
+    out = str(tmp_path / "out")
+    words = ["report", str(tmp_path / "runs"), "--out", out, "--compare", "class_weights"]
+    assert main([*words, "--reference", reference]) == 0
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "--compare class_weights --reference &#39;ce class_weights=none&#39;" in page
+    capsys.readouterr()
+    assert main(words) == 2
+    assert f"--compare needs a --reference: ce class_weights=balanced, {reference}" in (
+        capsys.readouterr().err
+    )
+    assert main([*words, "--compare", "colour", "--reference", reference]) == 2
+    assert "no run has the option colour: " in capsys.readouterr().err
+
+
 def test_an_option_that_some_runs_lack_separates_them_and_stays_as_it_was_written(tmp_path):
     losses = {"ce": {"n": 60}, "focal": {"n": 60}}
     write_study(tmp_path, losses, range(3), epochs=3)
