@@ -1,5 +1,6 @@
 """Writes a report: the page, the tables, the figures."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from analyze.cells import legend, main_tables, setting_title
 from analyze.documents import latex, markdown
 from analyze.kept import check_place, write_runs
 from analyze.page import Figure, render_page
-from analyze.plots import colours, figures
+from analyze.plots import KIND_NAMES, colours, figures
 from analyze.progress import track
 from analyze.published import beside
 from analyze.report import Report
@@ -46,6 +47,9 @@ def write_report(
     (out / "losses.tex").write_text(latex(main, marks))
     drawn = list(_drawn(report))
     (out / "figures").mkdir(exist_ok=True)
+    for old in (out / "figures").glob("*.svg"):
+        if re.sub(r"-\d+$", "", old.stem) in KIND_NAMES:
+            old.unlink()  # of an earlier report, which may have had more settings
     for figure in drawn:
         # of its own, it must be readable on any background
         alone = figure.svg.replace('style="', 'style="background: white; color: black; ', 1)

@@ -330,6 +330,16 @@ def test_the_same_runs_give_the_same_bytes_wherever_they_are(study, report, tmp_
         assert len(first.splitlines()) > 1
 
 
+def test_figures_of_an_earlier_report_are_gone_and_other_files_are_not(study, tmp_path):
+    (tmp_path / "figures").mkdir()
+    for name in ("forest-7.svg", "mine.svg", "forest-7.png"):
+        (tmp_path / "figures" / name).write_text("")
+    assert main(["report", str(study), "--out", str(tmp_path)]) == 0
+    left = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert left >= {"forest.svg", "mine.svg", "forest-7.png"}
+    assert "forest-7.svg" not in left
+
+
 def test_the_command_writes_what_it_prints(study, tmp_path, capsys):
     assert main(["report", str(study), "--out", str(tmp_path / "out")]) == 0
     text = capsys.readouterr().out

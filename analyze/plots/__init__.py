@@ -7,7 +7,7 @@
 from analyze.plots.classes import class_heatmap
 from analyze.plots.curves import ece_bins, risk_coverage, training
 from analyze.plots.forest import forest
-from analyze.plots.gallery import FULL_SETTINGS, Shown, figures
+from analyze.plots.gallery import FULL_SETTINGS, KIND_NAMES, Shown, figures
 from analyze.plots.group import Group, groups
 from analyze.plots.histograms import confidence
 from analyze.plots.reliability import reliability
@@ -18,6 +18,7 @@ from analyze.plots.style import INK, Style, colours, styles
 __all__ = [
     "FULL_SETTINGS",
     "INK",
+    "KIND_NAMES",
     "Group",
     "Shown",
     "Style",

@@ -21,6 +21,7 @@ KINDS = (
     *(FOREST, ERROR_ECE, RELIABILITY, DECOMPOSITION, NLL_TEMPERATURE, ECE_BINS),
     *(RISK_COVERAGE, CONFIDENCE, CLASSES, TRAINING),
 )
+KIND_NAMES = frozenset(kind.name for kind in KINDS)
 # Of a report with more settings, these many have all figures, the others the forest plot alone.
 FULL_SETTINGS = 4
 
