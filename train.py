@@ -19,6 +19,11 @@ def main() -> int:
         return _say(f"train.py: {refusal}", 2)
     except OSError as error:
         return _say(f"train.py: {error}; the last checkpoint stays", 3)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        return 3
 
 
 def _say(line: str, status: int) -> int:

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--keep-runs",
         action="store_true",
         help="keep the runs in OUT/runs, without predictions and weights: small enough to "
-        "publish, and enough to make the report again",
+        "publish, and enough to make the report again (replaces the runs kept there before)",
     )
     report.add_argument(
         "--to-wandb",
@@ -128,7 +128,8 @@ def _report(options: argparse.Namespace) -> int:
     if not console.is_terminal:
         console.width = 150
     print_report(report, console)
-    console.print(f"\nwritten to {options.out}: {WRITTEN}", soft_wrap=True)
+    written = f"{WRITTEN}, runs/" if options.keep_runs else WRITTEN
+    console.print(f"\nwritten to {options.out}: {written}", soft_wrap=True)
     console.print(f"open {(options.out / 'index.html').resolve().as_uri()}", soft_wrap=True)
     if options.to_wandb:
         try:

@@ -1,7 +1,8 @@
 """Executes the notebooks and keeps their outputs: `python -m analyze.execute`.
 
 Each runs in a fresh kernel, in its own folder, on the source that ANALYZE_SOURCE names (the demo
-study where it names none), and is written back with its outputs and with nothing of the machine.
+study where it names none), and is written, in place or to --out, with its outputs and with nothing
+of the machine.
 """
 
 import argparse
@@ -57,14 +58,18 @@ def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Executes notebooks in place; exit status 3 where a cell failed, the others are written."""
+    """Executes and writes the notebooks; exit status 3 where a cell failed, after the others."""
     parser = argparse.ArgumentParser(prog="python -m analyze.execute", description=__doc__)
     everything = sorted(NOTEBOOKS.glob("*.ipynb"))
     parser.add_argument("notebooks", type=Path, nargs="*", default=everything, metavar="NOTEBOOK")
+    parser.add_argument("--out", type=Path, help="folder for the results (default: in place)")
+    options = parser.parse_args(arguments)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     status = 0
-    for path in parser.parse_args(arguments).notebooks:
+    for path in options.notebooks:
         try:
-            nbformat.write(execute(path), path)  # type: ignore[no-untyped-call]
+            nbformat.write(execute(path), (options.out or path.parent) / path.name)  # type: ignore[no-untyped-call]
         except (CellExecutionError, TimeoutError, OSError) as error:
             said = error.evalue if isinstance(error, CellExecutionError) else str(error)
             kind = error.ename if isinstance(error, CellExecutionError) else type(error).__name__

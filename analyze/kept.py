@@ -1,21 +1,23 @@
 """Keeps a report's runs without their predictions: small, and enough to make it again."""
 
+import itertools
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
-from analyze.covariance import FILE, write_covariances
-from analyze.evaluation import Evaluated
+from analyze.covariance import FILE as COVARIANCES
+from analyze.covariance import write_covariances
 from analyze.progress import track
+from analyze.reduced import FILE as REDUCED
 from analyze.reduced import reduce_run, write_reduced
 from analyze.report import Report
 from analyze.runs import BOOKKEEPING, FAILURE
 
 # Options that tell the reader something; the other bookkeeping names places on one's machine.
-_TOLD = {"study", "name", "data_dir", "test_probabilities"}
+_TOLD = {"study", "name"}
 # Why a run is left out can be read from these alone.
 _SAID = ("summary.json", "metrics.jsonl", FAILURE)
+_WRITTEN = {"config.json", *_SAID, REDUCED, COVARIANCES}
 
 
 def write_runs(report: Report, folder: Path) -> None:
@@ -32,22 +34,25 @@ def write_runs(report: Report, folder: Path) -> None:
             run's predictions can no longer be read.
     """
     check_place(report, folder)
-    fresh = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    for left_behind in (fresh, old):
+        shutil.rmtree(left_behind, ignore_errors=True)
     fresh.mkdir(parents=True)
     names: list[str] = []
-    taken: Counter[str] = Counter()
     for one in track(report.evaluated, "keeping runs"):
-        names.append(_name(one.run.path, taken))
-        _copy(one, fresh / names[-1])
+        names.append(_free(fresh, one.run.path.name))
+        _copy_said(one.run.path, fresh / names[-1])
+        write_reduced(fresh / names[-1], reduce_run(one))
     write_covariances(fresh, names, report.together)
     for out in report.left_out:
         told = out.diverged or out.reason.startswith(("failed", "unfinished"))
-        if told and (out.path / "config.json").is_file():
-            _copy_said(out.path, fresh / _name(out.path, taken))
+        if told and out.setting is not None:
+            source = out.folder or out.path
+            _copy_said(source, fresh / _free(fresh, source.name))
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(old)
     fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_place(report: Report, folder: Path) -> None:
@@ -58,25 +63,28 @@ def check_place(report: Report, folder: Path) -> None:
     """
     if any(one.run.path.resolve().is_relative_to(folder.resolve()) for one in report.evaluated):
         raise ValueError(f"{folder} holds the runs of this report: leave --keep-runs out")
-    if folder.exists() and not (folder / FILE).is_file():
-        raise ValueError(f"{folder} is there and holds no kept runs: take another --out")
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    others = [path for path in files if path.name not in _WRITTEN or path.is_symlink()]
+    strange = others or (folder.exists() and not (folder / COVARIANCES).is_file())
+    if strange or folder.is_symlink():
+        what = others[0] if others else folder
+        raise ValueError(f"--keep-runs would replace {what}, no kept run: take another --out")
 
 
-def _name(path: Path, taken: Counter[str]) -> str:
-    taken[path.name] += 1
-    return path.name if taken[path.name] == 1 else f"{path.name}-{taken[path.name]}"
-
-
-def _copy(one: Evaluated, folder: Path) -> None:
-    _copy_said(one.run.path, folder)
-    write_reduced(folder, reduce_run(one))
+def _free(folder: Path, name: str) -> str:
+    """The name, or that with a number, which nothing in the folder has."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if not (folder / one).exists())
 
 
 def _copy_said(source: Path, folder: Path) -> None:
     folder.mkdir()
     described = json.loads((source / "config.json").read_bytes())
-    hidden = BOOKKEEPING - _TOLD
-    described["config"] = {k: v for k, v in described["config"].items() if k not in hidden}
+    config = described["config"]
+    told = _TOLD | ({"data_dir"} if config.get("dataset") == "folder" else set())
+    hidden = BOOKKEEPING - told
+    described["config"] = {k: v for k, v in config.items() if k not in hidden}
+    described.pop("wandb", None)  # where W&B or its folder had it
     (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
     for name in _SAID:
         if (source / name).is_file():

@@ -39,6 +39,7 @@ def write_report(
     """
     if keep_runs:
         check_place(report, out / "runs")
+    paper = beside(report, layout) if layout else None
     out.mkdir(parents=True, exist_ok=True)
     for name, table in report.tables.items():
         table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
@@ -59,7 +60,7 @@ def write_report(
         drawn,
         colours(report.runs["loss"].unique()),
         command,
-        beside(report, layout) if layout else None,
+        paper,
     )
     (out / "index.html").write_text(page)
     if keep_runs:

@@ -81,10 +81,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-    environment.filters["minus"] = lambda text: re.sub(
-        r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text
-    )
+    environment.filters["minus"] = _with_minus_signs
 
     def source(name: str) -> str:
         assert environment.loader is not None

@@ -14,6 +14,7 @@ from analyze.runs import Run, read_history
 from analyze.selective import risk_curve
 
 FILE = "reduced.npz"
+VERSION = 1  # of its content: metrics, bins, curves
 FINE = 2 * BINS  # bins of the histograms of confidence; pairs of them are those of ECE
 POINTS = 200  # on a curve over coverage
 BIN_NUMBERS = (5, 10, 15, 20, 30, 50, 100)
@@ -115,6 +116,7 @@ def write_reduced(folder: Path, reduced: Reduced) -> None:
     one = reduced.one
     stages = {"before": reduced.before, "after": reduced.after}
     arrays: dict[str, Any] = {
+        "version": VERSION,
         "metrics": list(one.metrics),
         "values": list(one.metrics.values()),
         "temperature": one.temperature,
@@ -137,6 +139,8 @@ def read_reduced(run: Run) -> Reduced:
         ValueError: One line with what is wrong with the file.
     """
     arrays = load_arrays(run.path / FILE)
+    if arrays.get("version") != VERSION:
+        raise ValueError(f"is of version {arrays.get('version')}, this program reads {VERSION}")
     try:
         classes = arrays["targets"].shape[-1]
         metrics, values = arrays["metrics"].tolist(), arrays["values"].tolist()
@@ -163,7 +167,7 @@ def read_reduced(run: Run) -> Reduced:
         )
     except KeyError as error:
         raise ValueError(f"has no {error.args[0]}") from error
-    except TypeError as error:
+    except (IndexError, TypeError) as error:
         raise ValueError(f"is not as it was written: {error}") from error
 
 

@@ -86,6 +86,11 @@ def build_report(
     results = [_evaluated(run) for run in track(finished, "scoring runs")]
     left_out += [one for one in results if isinstance(one, LeftOut)]
     evaluated, others = same_examples(one for one in results if isinstance(one, Evaluated))
+    if compared and (lost := set(losses) - {one.run.loss for one in evaluated}):
+        raise ValueError(
+            f"{min(lost)} has no usable run on the test examples of the others, "
+            f"so it cannot be compared with them"
+        )
     # by content, not by path: sums in another order differ in their last digit
     evaluated.sort(key=lambda one: (as_text(one.run.setting), one.run.loss, one.run.seed))
     left_out = sorted(left_out + others, key=lambda out: out.path)

@@ -46,7 +46,7 @@ class Run:
     def left_out(self, reason: str) -> "LeftOut":
         """This run as one that takes no part after all."""
         where = _where(self.path, self.described)
-        return LeftOut(where, reason, self.loss, self.seed, self.setting)
+        return LeftOut(where, reason, self.loss, self.seed, self.setting, folder=self.path)
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class LeftOut:
         reason: Why.
         loss, seed, setting: Where they are known.
         diverged: Whether it was lost to its loss or settings, not to an accident.
+        folder: Where its files are, where that is not `path`.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class LeftOut:
     seed: int | None = None
     setting: dict[str, Any] | None = None
     diverged: bool = False
+    folder: Path | None = None
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -140,7 +142,8 @@ def read_run(folder: Path) -> Run | LeftOut:
         loss, seed, setting = _identity(described)
     except ValueError as error:
         return LeftOut(folder, _failure(folder) or f"broken: {error}")
-    out = partial(LeftOut, _where(folder, described), loss=loss, seed=seed, setting=setting)
+    where = _where(folder, described)
+    out = partial(LeftOut, where, loss=loss, seed=seed, setting=setting, folder=folder)
     if not (folder / "summary.json").exists():
         return out(_failure(folder) or _unfinished(folder, described))
     try:

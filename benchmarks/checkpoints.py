@@ -1,4 +1,4 @@
-"""What a checkpoint costs: seconds to save one, as a share of the minute between two.
+"""What a checkpoint costs: seconds to save one, as a share of a minute (default: one in five).
 
     python benchmarks/checkpoints.py [--folder DIR] [--rounds 5]
 

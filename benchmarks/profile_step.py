@@ -16,12 +16,12 @@ from collections import Counter
 from training import ROOT, WARM_UP, prepared
 
 KINDS = {
-    "convolution": ("conv", "gemm", "cutlass", "sm90", "sm80", "implicit"),
+    "convolution": ("conv", "gemm", "cutlass", "sm90", "sm80", "implicit"),  # on a GPU linear too
     "batch norm": ("batch_norm", "bn_", "batchnorm"),
     "relu": ("relu", "clamp_min", "threshold_backward"),
-    "add": ("aten::add", "add_"),
     "optimizer": ("_foreach", "_fused_sgd", "multi_tensor"),
     "linear": ("addmm", "aten::mm", "aten::linear"),
+    "add": ("aten::add", "add_"),
 }
 
 

@@ -23,11 +23,13 @@ def study(tmp_path_factory):
     """Three seeds of three losses, one run diverged, one without an end."""
     root = tmp_path_factory.mktemp("study") / "runs"
     losses = {"ce": {}, "focal:gamma=3": {"signal": 3.4}, "hinge": {"scale": 0.3}}
-    write_study(root, {name: {"n": 200, **kind} for name, kind in losses.items()}, range(3))
+    losses = {name: {"n": 200, **kind} for name, kind in losses.items()}
+    places = {"output": str(root), "data_dir": str(root), "project": "secret", "tags": str(root)}
+    write_study(root, losses, range(3), **places)
     arrays = predictions(9, n=200)
-    lost = write_run(root, arrays, loss="mae", seed=0)
+    lost = write_run(root, arrays, loss="mae", seed=0, **places)
     (lost / "summary.json").write_text(json.dumps({"status": "diverged", "diverged_step": 7}))
-    (write_run(root, arrays, loss="mae", seed=1) / "summary.json").unlink()
+    (write_run(root, arrays, loss="mae", seed=1, **places) / "summary.json").unlink()
     return root
 
 
@@ -58,9 +60,13 @@ def test_the_report_is_made_again_to_the_byte(published, tmp_path, capsys):
     assert all(str(published) in line for line in differing)
 
 
-def test_the_intervals_over_examples_are_there_again(published, tmp_path):
+def test_the_intervals_over_examples_are_there_again(published):
     table = build_report([published / "runs"]).comparisons
-    assert set(table[table.primary].interval) == {"crossed"}
+    focal = table[table.primary & (table.loss == "focal:gamma=3")]
+    assert set(focal.interval) == {"crossed"}
+    # hinge is ce times .3: after temperature they coincide but for rounding
+    hinge = table[table.loss == "hinge"].set_index("metric").interval
+    assert (hinge.accuracy, hinge.nll, hinge.nll_ts) == ("crossed", "crossed", "seeds")
 
 
 def test_what_diverged_or_did_not_finish_is_counted_again(published):
@@ -75,8 +81,12 @@ def test_no_weights_no_logits_and_no_places_are_kept(study, published):
     for path in (published / "runs").rglob("config.json"):
         config = json.loads(path.read_text())["config"]
         assert not {"output", "project", "group", "tags", "wandb"} & config.keys()
-    text = "".join(p.read_text() for p in (published / "runs").rglob("*.json"))
-    assert str(study.parent) not in text
+    whole, kept = (
+        "".join(path.read_text() for path in sorted(root.rglob("*.json")))
+        for root in (study, published / "runs")
+    )
+    assert str(study) in whole
+    assert str(study) not in kept
 
 
 def test_keeping_the_same_runs_again_replaces_them(study, published, tmp_path):
@@ -99,12 +109,51 @@ def test_runs_are_never_written_over(study, copy, source, capsys):
     assert sorted(root.rglob("*")) == before
 
 
-def test_another_folder_named_runs_is_left_alone(study, tmp_path, capsys):
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "precious").write_text("")
+@pytest.mark.parametrize("file", ["notes", "single/resnet20-ce-s0/model.safetensors"])
+@pytest.mark.parametrize("kept_before", [False, True])
+def test_what_else_is_in_the_folder_is_never_lost(
+    study, published, tmp_path, file, kept_before, capsys
+):
+    out = shutil.copytree(published, tmp_path / "report") if kept_before else tmp_path / "report"
+    (out / "runs" / file).parent.mkdir(parents=True, exist_ok=True)
+    (out / "runs" / file).write_text("precious")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert main(["report", str(study), "--out", str(out), "--keep-runs"]) == 2
+    assert f"--keep-runs would replace {out / 'runs' / file}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_link_to_other_runs_is_left_alone(study, tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "elsewhere")
     assert main(["report", str(study), "--out", str(tmp_path), "--keep-runs"]) == 2
-    assert "holds no kept runs" in capsys.readouterr().err
-    assert (tmp_path / "runs" / "precious").exists()
+    assert "would replace" in capsys.readouterr().err
+    assert (tmp_path / "runs").is_symlink()
+
+
+def test_runs_of_one_name_are_kept_apart(study, tmp_path):
+    runs = shutil.copytree(study, tmp_path / "study")
+    for place, path in enumerate(sorted(runs.iterdir())):
+        (runs / str(place)).mkdir()
+        path.rename(runs / str(place) / ("x-2" if place == 0 else "x"))
+    out = tmp_path / "out"
+    assert main(["report", str(runs), "--out", str(out), "--keep-runs"]) == 0
+    assert len([path for path in (out / "runs").iterdir() if path.is_dir()]) == 11
+    assert build_report([out / "runs"]).losses.equals(build_report([study]).losses)
+
+
+def test_what_diverged_at_wandb_is_kept(study, tmp_path):
+    """As what W&B knows is read: the run's folder in the cache says where W&B has it."""
+    runs = shutil.copytree(study, tmp_path / "cache")
+    for path in runs.iterdir():
+        described = json.loads((path / "config.json").read_text())
+        described["wandb"] = {"run": f"me/project/{path.name}"}
+        (path / "config.json").write_text(json.dumps(described))
+    out = tmp_path / "out"
+    assert main(["report", str(runs), "--out", str(out), "--keep-runs"]) == 0
+    report = build_report([out / "runs"])
+    assert report.losses.set_index("loss").diverged["mae"] == 1
+    assert all(one.path.parent == out / "runs" for one in report.left_out)
 
 
 def test_kept_and_whole_runs_are_compared_over_seeds_alone(study, copy):
@@ -132,6 +181,8 @@ def test_kept_runs_that_were_parted_say_so(copy, tmp_path, capsys):
             r"nll must have shape \(41,\), got \(3,\)",
         ),
         (lambda arrays: arrays.update(size=np.zeros(3)), "is not as it was written"),
+        (lambda arrays: arrays.update(targets=np.array(1)), "is not as it was written"),
+        (lambda arrays: arrays.update(version=np.array(99)), "is of version 99"),
         (None, "is no npz file"),
     ],
 )
@@ -153,6 +204,7 @@ def test_a_layout_that_needs_predictions_refuses(copy, tmp_path, capsys):
     out = str(tmp_path / "out")
     assert main(["report", str(copy), "--out", out, "--layout", "mukhoti"]) == 2
     assert "has no predictions.npz" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
     assert main(["report", str(copy), "--out", out, "--layout", "guo"]) == 0
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -186,6 +187,9 @@ def test_the_values_of_an_option_are_compared_as_losses_are(tmp_path, capsys):
     assert f"--compare needs a --reference: ce class_weights=balanced, {reference}" in (
         capsys.readouterr().err
     )
+    write_study(tmp_path / "runs", {"ce": {"n": 50}}, range(3), class_weights="1,2")
+    assert main([*words, "--reference", reference]) == 2
+    assert "ce class_weights=1,2 has no usable run on the test examples" in capsys.readouterr().err
     assert main([*words, "--compare", "colour", "--reference", reference]) == 2
     assert "no run has the option colour: " in capsys.readouterr().err
 
@@ -316,6 +320,8 @@ def test_an_option_named_as_a_result_has_a_column_of_its_own(tmp_path):
     write_report(report, tmp_path / "out", command="")
     alone = (tmp_path / "out" / "figures" / "error-ece-2.svg").read_text()
     assert "background: white" in alone.partition(">")[0]
+    ids = re.findall(r'\bid="([^"]+)"', (tmp_path / "out" / "index.html").read_text())
+    assert len(ids) == len(set(ids)) > 20
 
 
 def test_the_same_runs_give_the_same_bytes_wherever_they_are(study, report, tmp_path):

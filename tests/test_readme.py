@@ -110,7 +110,7 @@ def test_every_command_and_every_block_runs(clone):
 
     def run(*words):
         done = subprocess.run(
-            words, cwd=clone, env=told, capture_output=True, text=True, timeout=300
+            words, cwd=clone, env=told, capture_output=True, text=True, timeout=1200
         )
         assert done.returncode == 0, f"{words[-1]}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 

@@ -76,7 +76,7 @@ def _own_ids(body: str, name: str) -> str:
     prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
     references = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', body)
     ids = {
-        key: f"{prefix}-{i}" for i, key in enumerate(dict.fromkeys(a or b for a, b in references))
+        key: f"{prefix}.{i}" for i, key in enumerate(dict.fromkeys(a or b for a, b in references))
     }
     body = re.sub(r' id="([^"]*)"', lambda m: f' id="{ids[m[1]]}"' if m[1] in ids else "", body)
     body = re.sub(r"url\(#([^)]+)\)", lambda m: f"url(#{ids[m[1]]})", body)
