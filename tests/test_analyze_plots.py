@@ -12,10 +12,10 @@ from conftest import ROOT
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
-from analyze import plots
+from analyze import plots, reduced
 from analyze.calibration import metrics
 from analyze.comparisons import PRIMARY
-from analyze.plots import classes, curves, group, multiples, render
+from analyze.plots import classes, curves, multiples, render
 from analyze.plots.reliability import calibrated_band, wilson
 from analyze.plots.style import AT_HOME, PALETTE, styled, wrapped
 from analyze.report import build_report
@@ -205,14 +205,14 @@ def test_calibrated_models_fall_into_their_band():
 def test_curves_agree_with_the_metrics(one):
     run = one.runs["focal:gamma=3"][1]
     assert run.risk[-1] == pytest.approx(1 - run.one.metrics["accuracy"])
-    assert run.risk[int(0.8 * group.POINTS) - 1] == pytest.approx(run.one.metrics["risk_at_80"])
+    assert run.risk[int(0.8 * reduced.POINTS) - 1] == pytest.approx(run.one.metrics["risk_at_80"])
     arrays = np.load(run.one.run.path / "predictions.npz")
     for place in (0, 13, 40):
         expected = metrics(
             arrays["test_logits"],
             arrays["test_targets"],
             names=("nll",),
-            temperature=group.TEMPERATURES[place],
+            temperature=reduced.TEMPERATURES[place],
         )
         assert run.nll[place] == pytest.approx(expected["nll"])
 
@@ -232,8 +232,8 @@ def test_classes_add_up_to_the_whole(one):
 
 def test_each_file_of_predictions_is_read_once(report, monkeypatch):
     read = []
-    real = group.load_predictions
-    monkeypatch.setattr(group, "load_predictions", lambda path: read.append(path) or real(path))
+    real = reduced.load_predictions
+    monkeypatch.setattr(reduced, "load_predictions", lambda path: read.append(path) or real(path))
     assert len(list(plots.figures(report))) == len(KINDS)
     assert sorted(read) == sorted(one.run.path / "predictions.npz" for one in report.evaluated)
 
@@ -245,7 +245,7 @@ def test_long_histories_are_thinned_and_broken_values_left_out(tmp_path):
         (folder / "metrics.jsonl").write_text("\n".join(lines))
     ours = next(plots.groups(build_report([tmp_path])))
     epochs, values = curves._history(ours.runs["ce"], "val/nll")
-    assert values.shape == (2, len(epochs)) == (2, group.POINTS)
+    assert values.shape == (2, len(epochs)) == (2, reduced.POINTS)
     assert (epochs[0], epochs[-1]) == (1, 1000)
     assert values[0] == pytest.approx(1 / epochs)
 
