@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help demo notebooks test slow faults lint clean
+.PHONY: help demo results notebooks test slow faults lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -28,6 +28,10 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 demo: $(VENV)/.runtime  ## six losses, three seeds, real digits: the study and its comparison
 	$(BIN)/python -m experiments run demo --workers $$(getconf _NPROCESSORS_ONLN)
 	$(BIN)/python -m analyze report runs/demo --out reports/demo
+
+results: $(VENV)/.runtime  ## train the published study again, hours on a CPU, and write its report
+	$(BIN)/python -m experiments run results/losses/study.yaml --workers $$(getconf _NPROCESSORS_ONLN)
+	$(BIN)/python -m analyze report runs/losses --out results/losses --keep-runs
 
 notebooks: $(VENV)/.runtime  ## run the notebooks over the demo study, in place
 	$(BIN)/python -m experiments run demo --workers $$(getconf _NPROCESSORS_ONLN)

@@ -1,0 +1,38 @@
+"""The published results are what the published runs give."""
+
+import pytest
+from conftest import ROOT
+
+from analyze.__main__ import main
+from experiments import study
+
+STUDIES = sorted(path.parent for path in (ROOT / "results").glob("*/study.yaml"))
+
+
+def test_there_are_results():
+    assert [path.name for path in STUDIES]
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_the_kept_runs_give_the_tables(folder, tmp_path):
+    assert main(["report", str(folder / "runs"), "--out", str(tmp_path)]) == 0
+    for name in ("runs.csv", "losses.csv", "comparisons.csv", "losses.md", "losses.tex"):
+        assert (tmp_path / name).read_text() == (folder / name).read_text(), name
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_every_run_of_the_study_is_there(folder):
+    """As the file says today: a change of a default would make other runs of it."""
+    wanted = {
+        config.folder.name for config in study.read(str(folder / "study.yaml"), [], None).runs
+    }
+    assert wanted == {path.name for path in (folder / "runs").iterdir() if path.is_dir()}
+
+
+def test_they_are_small_and_hold_no_weights_and_no_images():
+    files = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 8e6
+    kinds = {path.suffix for path in files}
+    assert kinds <= {".html", ".csv", ".md", ".tex", ".svg", ".yaml", ".json", ".jsonl", ".npz"}
+    named = {path.name for path in files if path.suffix == ".npz"}
+    assert named <= {"reduced.npz", "covariances.npz"}
