@@ -67,7 +67,8 @@ HOW = [
     (r"python3 -m venv", set_up),
     (r"pip install -r", "{} --dry-run --no-index --quiet"),
     (r"accelerate launch --multi_gpu|srun", launched),
-    (r"accelerate launch|ACCELERATE_USE_CPU=true torchrun", f"{{}} {TINY}"),
+    (r"accelerate launch", f"{{}} {TINY}"),
+    (r"ACCELERATE_USE_CPU=true torchrun", f"{{}} {TINY} --seed 1"),  # a run not there yet
     (r"python train\.py", "{}"),
     (r"python -m experiments run \w+ --launcher slurm", submitted),
     (
