@@ -104,6 +104,7 @@ def clone(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_every_command_and_every_block_runs(clone):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     told = environment(PATH=path, OMP_NUM_THREADS="1", WANDB_MODE="disabled")
