@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
+from training import bare_step
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -77,11 +77,7 @@ def main() -> None:
     labels = images.targets[:BATCH].to(device)
 
     def step() -> None:
-        with accelerator.autocast():
-            logits = network(ready)
-        F.cross_entropy(logits, labels).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        bare_step(accelerator, network, optimizer, ready, labels)
 
     def measure(setting: dict[str, float]) -> float:
         pipeline = Pipeline(

@@ -13,7 +13,7 @@ import os
 import sys
 from collections import Counter
 
-from training import ROOT, WARM_UP, prepared
+from training import ROOT, WARM_UP, bare_step, prepared
 
 KINDS = {
     "convolution": ("conv", "gemm", "cutlass", "sm90", "sm80", "implicit"),  # on a GPU linear too
@@ -40,7 +40,6 @@ def main() -> None:
 def shares(model: str, steps: int, operations: bool) -> list[tuple[str, float]]:
     """(kind or operation, share of the time), the largest first."""
     import torch
-    from torch.nn import functional as F
     from torch.profiler import ProfilerActivity, profile
 
     from experiments.optimisation import sgd
@@ -53,20 +52,13 @@ def shares(model: str, steps: int, operations: bool) -> list[tuple[str, float]]:
     optimizer = sgd(network, trainer.config)
     network.train()
 
-    def step() -> None:
-        with accelerator.autocast():
-            logits = network(images)
-        F.cross_entropy(logits, targets).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
     for _ in range(WARM_UP):
-        step()
+        bare_step(accelerator, network, optimizer, images, targets)
     cuda = accelerator.device.type == "cuda"
     activity = ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU
     with profile(activities=[activity]) as found:
         for _ in range(steps):
-            step()
+            bare_step(accelerator, network, optimizer, images, targets)
     spent: Counter[str] = Counter()
     for event in found.key_averages():
         time = event.self_device_time_total if cuda else event.self_cpu_time_total

@@ -83,10 +83,20 @@ def measure_compiled(model: str, steps: int) -> tuple[float, float]:
         return measure_trainer(model, steps, compiled=True)
 
 
+def bare_step(accelerator, network, optimizer, images, targets) -> None:
+    """Forward, backward and the optimizer's step, nothing else."""
+    from torch.nn import functional as F
+
+    with accelerator.autocast():
+        logits = network(images)
+    F.cross_entropy(logits, targets).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
 def measure_bare(model: str, steps: int) -> float:
     """Images per second of forward, backward and step on tensors that are ready."""
     import torch
-    from torch.nn import functional as F
 
     from experiments.optimisation import sgd
 
@@ -99,11 +109,7 @@ def measure_bare(model: str, steps: int) -> float:
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             start = clock()
-        with accelerator.autocast():
-            logits = network(batches[step % 4])
-        F.cross_entropy(logits, targets[step % 4]).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        bare_step(accelerator, network, optimizer, batches[step % 4], targets[step % 4])
     return 128 * steps / (clock() - start)
 
 

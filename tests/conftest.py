@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A run of a few seconds: 10 steps of ResNet-8 an epoch on real images.
 TINY = {"dataset": "digits", "model": "resnet8", "epochs": 2, "lr": 0.1}
 TINY |= {"threads": 1, "wandb": "disabled"}
+
+
+def blocks(path: str) -> list[tuple[str, str, str]]:
+    """(language, file that it belongs to or "", text) of each fenced block of a page."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    pattern = r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$"
+    return re.findall(pattern, text, re.MULTILINE | re.DOTALL)
 
 
 def flags(options: dict[str, object]) -> list[str]:

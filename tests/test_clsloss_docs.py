@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT, blocks
 
-ROOT = Path(__file__).parent.parent
 
-
-def blocks(path):
+def python_blocks(path):
     """(file that the block belongs to or "", code) of each block of Python."""
-    text = (ROOT / path).read_text(encoding="utf-8")
-    return re.findall(r"^```python(?: file=(\S+))?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(file, code) for kind, file, code in blocks(path) if kind == "python"]
 
 
 @pytest.fixture
@@ -34,7 +32,7 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", [*sys.path])
     torch.manual_seed(0)
     namespace = {"__name__": "readme"}
-    found = blocks("clsloss/README.md")
+    found = python_blocks("clsloss/README.md")
     for file, code in found:
         if file:
             Path(file).write_text(code)
@@ -47,7 +45,7 @@ def test_the_readme_runs(tmp_path, monkeypatch, capsys):
 def test_the_readme_has_a_line_for_each_loss():
     import clsloss
 
-    text = "".join(code for _, code in blocks("clsloss/README.md"))
+    text = "".join(code for _, code in python_blocks("clsloss/README.md"))
     for cls in clsloss.base.REGISTER.values():
         assert re.search(rf"^{cls.__name__}\(.*\)\(\w+, \w+\)", text, re.MULTILINE)
 
@@ -57,7 +55,7 @@ def test_the_thirteenth_loss_of_the_contributing_page_meets_the_whole_contract(t
     for folder in ("clsloss", "tests", "benchmarks"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for file, code in blocks("CONTRIBUTING.md"):
+    for file, code in python_blocks("CONTRIBUTING.md"):
         with (tmp_path / file).open("a", encoding="utf-8") as module:
             module.write("\n\n" + code)
     tests = sorted(path.name for path in (tmp_path / "tests").glob("test_clsloss_*.py"))

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accelerate.commands.launch import launch_command_parser
-from conftest import ROOT, environment
+from conftest import ROOT, blocks, environment
 from PIL import Image
 
 from experiments import config
 from experiments.__main__ import command_line
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TINY = "--dataset digits --model resnet8 --epochs 1"
 PARTS = ("train.py", "clsloss", "experiments", "analyze", "benchmarks", "Makefile")
 
@@ -117,7 +116,7 @@ def test_every_command_and_every_block_runs(clone):
         assert done.returncode == 0, f"{words[-1]}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
     used = set()
-    for kind, file, text in BLOCK.findall(README):
+    for kind, file, text in blocks("README.md"):
         if file:
             (clone / file).write_text(text)
         elif kind == "python":
