@@ -5,7 +5,8 @@
 - trainer: our training step, with everything that a run has: augmentation, watching for
   divergence, signals, progress.
 - bare: the same model, precision and batch size on tensors that were augmented beforehand;
-  forward, backward, step, nothing else.
+  forward, backward, step, nothing else. It takes turns with the trainer every few steps, in one
+  process, since the two differ by less than processes do.
 - plain: the way of most scripts: float32, torch's DataLoader with two workers and torchvision's
   transforms on PIL images, contiguous memory format.
 - ceiling: the speed if each of the step's floating-point operations (counted by torch) went at
@@ -13,13 +14,14 @@
 - compiled: the trainer with --compile, and after how many images its first step has paid off.
 - evaluation: logits and metrics of the validation images, as at the end of each epoch.
 
-The ways take turns, each in a process of its own, because machines are shared and noisy; the
-ratios are medians over the rounds.
+The other ways take turns too, each in a process of its own, because machines are shared and noisy;
+the ratios are medians over the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -29,9 +31,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-WAYS = ("trainer", "bare", "plain", "compiled", "ceiling", "evaluation")
+WAYS = ("trainer_and_bare", "plain", "compiled", "ceiling", "evaluation")
 TRAIN, VAL = 45_000, 5_000  # images of CIFAR-10, for the share of evaluation in an epoch
 WARM_UP = 3
+TURN = 5  # steps
 
 
 def prepared(model: str, **options: object):
@@ -60,27 +63,43 @@ def prepared(model: str, **options: object):
     return trainer
 
 
-def measure_trainer(model: str, steps: int, *, compiled: bool = False) -> tuple[float, float]:
-    """Images per second of the trainer's own steps, and the seconds of those before."""
-    trainer = prepared(model, compile=compiled)
-    learner = trainer.learner
-    order = learner.plan.order(0, trainer.dataset.train.index)
-    begun = clock()
-    for step in range(WARM_UP + steps):
-        if step == WARM_UP:
-            start = clock()
-        trainer._step(learner.plan.batch(order, step % (learner.plan.steps - 1)))
-        trainer.at.step += 1
-        trainer.progress.advance()
-        trainer._pause(0.0)
-    return trainer.config.batch_size * steps / (clock() - start), start - begun
+class TrainerSteps:
+    """The trainer's own steps, as many as are asked for at a time."""
+
+    def __init__(self, trainer) -> None:
+        self.trainer, self.taken = trainer, 0
+        self.order = trainer.learner.plan.order(0, trainer.dataset.train.index)
+
+    def __call__(self, steps: int) -> None:
+        """Take so many steps more."""
+        trainer, plan = self.trainer, self.trainer.learner.plan
+        for step in range(self.taken, self.taken + steps):
+            trainer._step(plan.batch(self.order, step % (plan.steps - 1)))
+            trainer.at.step += 1
+            trainer.progress.advance()
+            trainer._pause(0.0)
+        self.taken += steps
 
 
-def measure_compiled(model: str, steps: int) -> tuple[float, float]:
-    """As `measure_trainer`, compiled anew."""
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        return measure_trainer(model, steps, compiled=True)
+class BareSteps:
+    """Forward, backward and step on tensors that are ready."""
+
+    def __init__(self, trainer) -> None:
+        import torch
+
+        from experiments.optimisation import sgd
+
+        pipeline, positions = trainer.learner.pipeline, torch.arange(512).split(128)
+        self.batches = [(pipeline.augmented(p, 0), pipeline.targets[p]) for p in positions]
+        self.accelerator, self.network = trainer.accelerator, trainer.learner.network
+        self.optimizer = sgd(self.network, trainer.config)
+
+    def __call__(self, steps: int) -> None:
+        """Take so many steps."""
+        self.network.train()
+        for step in range(steps):
+            images, targets = self.batches[step % 4]
+            bare_step(self.accelerator, self.network, self.optimizer, images, targets)
 
 
 def bare_step(accelerator, network, optimizer, images, targets) -> None:
@@ -94,26 +113,37 @@ def bare_step(accelerator, network, optimizer, images, targets) -> None:
     optimizer.zero_grad()
 
 
-def measure_bare(model: str, steps: int) -> float:
-    """Images per second of forward, backward and step on tensors that are ready."""
-    import torch
+def seconds_of(work, *arguments: int) -> float:
+    """How long a call takes."""
+    start = clock()
+    work(*arguments)
+    return clock() - start
 
-    from experiments.optimisation import sgd
 
+def measure_trainer_and_bare(model: str, steps: int) -> dict[str, float]:
+    """Images per second of the trainer's steps and of bare ones, and the trainer's warm-up."""
     trainer = prepared(model)
-    accelerator, network = trainer.accelerator, trainer.learner.network
-    batches = [trainer.learner.pipeline.augmented(p, 0) for p in torch.arange(512).split(128)]
-    targets = [trainer.learner.pipeline.targets[p] for p in torch.arange(512).split(128)]
-    optimizer = sgd(network, trainer.config)
-    network.train()
-    for step in range(WARM_UP + steps):
-        if step == WARM_UP:
-            start = clock()
-        bare_step(accelerator, network, optimizer, batches[step % 4], targets[step % 4])
-    return 128 * steps / (clock() - start)
+    ways = {"trainer": TrainerSteps(trainer), "bare": BareSteps(trainer)}
+    warm_up = {way: seconds_of(run, WARM_UP) for way, run in ways.items()}
+    spent = dict.fromkeys(ways, 0.0)
+    turns = -(-steps // TURN)
+    for turn in range(turns):
+        for way in list(ways)[:: -1 if turn % 2 else 1]:
+            spent[way] += seconds_of(ways[way], TURN)
+    speeds = {way: 128 * TURN * turns / seconds for way, seconds in spent.items()}
+    return speeds | {"trainer's warm-up": warm_up["trainer"]}
 
 
-def measure_plain(model: str, steps: int) -> float:
+def measure_compiled(model: str, steps: int) -> dict[str, float]:
+    """Images per second of the trainer's steps with --compile, and its warm-up, compiled anew."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        run = TrainerSteps(prepared(model, compile=True))
+        warm_up = seconds_of(run, WARM_UP)
+        return {"compiled": 128 * steps / seconds_of(run, steps), "compiled's warm-up": warm_up}
+
+
+def measure_plain(model: str, steps: int) -> dict[str, float]:
     """Images per second of the textbook script."""
     import numpy as np
     import torch
@@ -153,10 +183,10 @@ def measure_plain(model: str, steps: int) -> float:
         F.cross_entropy(network(images), targets).backward()
         optimizer.step()
         optimizer.zero_grad()
-    return 128 * steps / (clock() - start)
+    return {"plain": 128 * steps / (clock() - start)}
 
 
-def measure_ceiling(model: str, steps: int) -> float:
+def measure_ceiling(model: str, steps: int) -> dict[str, float]:
     """Images per second at the pace of a large matrix product."""
     import torch
     from torch.nn import functional as F
@@ -175,10 +205,10 @@ def measure_ceiling(model: str, steps: int) -> float:
         if product == WARM_UP:
             start = clock()
         a @ b
-    return 2 * n**3 * steps / (clock() - start) / per_image
+    return {"ceiling": 2 * n**3 * steps / (clock() - start) / per_image}
 
 
-def measure_evaluation(model: str, steps: int) -> float:
+def measure_evaluation(model: str, steps: int) -> dict[str, float]:
     """Images per second of an epoch's evaluation."""
     import torch
 
@@ -191,7 +221,7 @@ def measure_evaluation(model: str, steps: int) -> float:
         if round_:
             start = clock()
         evaluation.validate(evaluation.predict(trainer.learner, pipeline), images)
-    return len(images) / (clock() - start)
+    return {"evaluation": len(images) / (clock() - start)}
 
 
 def clock() -> float:
@@ -212,11 +242,9 @@ def main() -> None:
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        measured = globals()[f"measure_{options.way}"](options.model, options.steps)
-        print(*(measured if isinstance(measured, tuple) else (measured, 0.0)))
+        print(json.dumps(globals()[f"measure_{options.way}"](options.model, options.steps)))
         return
-    speeds: dict[str, list[float]] = {way: [] for way in WAYS}
-    warm_ups: dict[str, list[float]] = {way: [] for way in WAYS}
+    measured: dict[str, list[float]] = {}
     for _ in range(options.rounds):
         for way in WAYS:
             command = [sys.executable, __file__, "--way", way]
@@ -228,25 +256,25 @@ def main() -> None:
                 check=True,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
             )
-            speed, warm_up = map(float, done.stdout.split()[-2:])
-            speeds[way].append(speed)
-            warm_ups[way].append(warm_up)
-    for way in WAYS:
-        print(f"{way:8} {statistics.median(speeds[way]):9,.0f} images/s")
+            for name, value in json.loads(done.stdout.splitlines()[-1]).items():
+                measured.setdefault(name, []).append(value)
+    median = {name: statistics.median(values) for name, values in measured.items()}
+    for way in ("trainer", "bare", "plain", "compiled", "ceiling", "evaluation"):
+        print(f"{way:10} {median[way]:9,.0f} images/s")
     for way in ("bare", "plain", "ceiling"):
-        report(f"trainer / {way}", [a / b for a, b in pairs(speeds, way)])
-    report("compiled / trainer", [b / a for a, b in pairs(speeds, "compiled")])
-    waited = statistics.median(warm_ups["compiled"]) - statistics.median(warm_ups["trainer"])
-    saved = 1 / statistics.median(speeds["trainer"]) - 1 / statistics.median(speeds["compiled"])
+        report(f"trainer / {way}", [a / b for a, b in pairs(measured, way)])
+    report("compiled / trainer", [b / a for a, b in pairs(measured, "compiled")])
+    waited = median["compiled's warm-up"] - median["trainer's warm-up"]
+    saved = 1 / median["trainer"] - 1 / median["compiled"]
     when = f"pays off after {waited / saved:,.0f} images" if saved > 0 else "never pays off"
     print(f"compiling takes {waited:.0f} s more at the start and {when}")
-    seconds = [(VAL / b, TRAIN / a) for a, b in pairs(speeds, "evaluation")]
+    seconds = [(VAL / b, TRAIN / a) for a, b in pairs(measured, "evaluation")]
     report("evaluation / epoch", [val / (val + train) for val, train in seconds])
 
 
-def pairs(speeds: dict[str, list[float]], way: str) -> list[tuple[float, float]]:
+def pairs(measured: dict[str, list[float]], way: str) -> list[tuple[float, float]]:
     """The trainer's speed and another way's, round by round."""
-    return list(zip(speeds["trainer"], speeds[way], strict=True))
+    return list(zip(measured["trainer"], measured[way], strict=True))
 
 
 def report(name: str, ratios: list[float]) -> None:
