@@ -1,7 +1,9 @@
 """The published results are what the published runs give."""
 
+import shlex
+
 import pytest
-from conftest import ROOT
+from conftest import ROOT, blocks
 
 from analyze.__main__ import main
 from experiments import study
@@ -13,9 +15,25 @@ def test_there_are_results():
     assert [path.name for path in STUDIES]
 
 
+def report_of(name):
+    """The words with which the page of results makes a study's report from the runs kept here."""
+    lines = [
+        line
+        for kind, _, text in blocks("results/README.md")
+        if kind == "sh"
+        for line in text.replace("\\\n", " ").splitlines()
+        if f"results/{name}/runs" in line
+    ]
+    assert len(lines) == 1, f"results/README.md has to say once how {name} is reported"
+    words = shlex.split(lines[0])
+    assert words[:4] == ["python", "-m", "analyze", "report"]
+    return words[3:]
+
+
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
-def test_the_kept_runs_give_the_tables(folder, tmp_path):
-    assert main(["report", str(folder / "runs"), "--out", str(tmp_path)]) == 0
+def test_the_kept_runs_give_the_tables(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main([*report_of(folder.name), "--out", str(tmp_path)]) == 0
     for name in ("runs.csv", "losses.csv", "comparisons.csv", "losses.md", "losses.tex"):
         assert (tmp_path / name).read_text() == (folder / name).read_text(), name
 

@@ -1,0 +1,106 @@
+"""Which optimisations leave a run's weights as they are, to the last bit.
+
+    python benchmarks/neutrality.py
+
+Each way trains ResNet-20 on the digits for two epochs in float32, on one thread and in a process
+of its own, and tells the first digits of the SHA-256 of the weights, and how far they are from
+those of the run as it is: the norm of the difference over the norm of the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from training import ROOT
+
+RUN = "--dataset digits --model resnet20 --epochs 2 --lr 0.1 --threads 1 --mixed-precision no"
+
+
+def as_it_is() -> None:
+    """Nothing is taken out."""
+
+
+def memory_returned() -> None:
+    """Freed memory goes to the kernel."""
+    from experiments import hardware
+
+    hardware.keep_freed_memory = lambda: None
+
+
+def unfused() -> None:
+    """SGD takes several operations a parameter, each of them rounded."""
+    import torch
+
+    start = torch.optim.SGD.__init__
+    torch.optim.SGD.__init__ = lambda self, *arguments, **options: start(
+        self, *arguments, **options | {"fused": False, "foreach": False}
+    )
+
+
+def contiguous() -> None:
+    """The network keeps PyTorch's own memory format, as do its activations."""
+    from torch import nn
+
+    move = nn.Module.to
+    nn.Module.to = lambda self, *arguments, memory_format=None, **options: move(
+        self, *(arguments or ("cpu",)), **options
+    )
+
+
+def compiled() -> list[str]:
+    """TorchInductor joins operations, and sums in another order."""
+    return ["--compile", "true"]
+
+
+WAYS: dict[str, Callable[[], list[str] | None]] = {
+    way.__name__: way for way in (as_it_is, memory_returned, unfused, contiguous, compiled)
+}
+
+
+def train(way: str, output: str) -> None:
+    """The run with one optimisation taken out."""
+    options = WAYS[way]() or []
+    from experiments import config, trainer
+
+    words = [*RUN.split(), *options, "--wandb", "disabled", "--output", output, "--name", way]
+    trainer.train(config.parse(words))
+
+
+def main() -> None:
+    """Train every way and print what became of the weights."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--way", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        train(*options.way)
+        return
+    import torch
+    from safetensors.torch import load_file
+
+    with tempfile.TemporaryDirectory() as output:
+        weights = {}
+        for way in WAYS:
+            subprocess.run(
+                [sys.executable, __file__, "--way", way, output],
+                check=True,
+                capture_output=True,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+            file = Path(output) / "single" / way / "model.safetensors"
+            tensors = [t.double().flatten() for _, t in sorted(load_file(file).items())]
+            weights[way] = torch.cat(tensors)
+            reference = weights["as_it_is"]
+            distance = ((weights[way] - reference).norm() / reference.norm()).item()
+            digits = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+            print(f"{way:16} {digits}  {distance:.1e}  {WAYS[way].__doc__}")
+
+
+if __name__ == "__main__":
+    main()
