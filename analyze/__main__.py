@@ -1,4 +1,4 @@
-"""The command line: `python -m analyze score|report|conformance`."""
+"""The command line: `python -m analyze score|report|choose|conformance`."""
 
 import argparse
 import shlex
@@ -62,6 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="log the report to a W&B run of job type analysis; offline where there is no API key",
     )
     report.set_defaults(run=_report)
+    choose = commands.add_parser(
+        "choose",
+        help="the best value of an option for each loss, by validation alone",
+        description="Shows, loss by loss, the validation metric after the last epoch at every "
+        "value of an option, and the value with the best mean over seeds. Test metrics are not "
+        "looked at; losses are compared afterwards, with fresh seeds.",
+    )
+    choose.add_argument("paths", nargs="+", metavar="PATH", help="as for report")
+    choose.add_argument("--option", required=True, help="what to choose: lr, weight_decay, ...")
+    choose.add_argument(
+        "--by",
+        metavar="METRIC",
+        default="accuracy",
+        help="validation metric: accuracy, top5, nll, brier or aurc (default: accuracy)",
+    )
+    choose.add_argument("--out", type=Path, metavar="FILE", help="write the table as CSV too")
+    choose.set_defaults(run=_choose)
     conformance = commands.add_parser(
         "conformance",
         help="cases with known answers, and what other libraries say",
@@ -152,6 +169,28 @@ def _command(options: argparse.Namespace) -> str:
     if options.keep_runs:
         words.append("--keep-runs")
     return shlex.join(words)
+
+
+def _choose(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from analyze.choice import build_choice, print_choice
+
+    try:
+        choice = build_choice(options.paths, options.option, options.by)
+    except ValueError as error:
+        return _refuse(str(error))
+    if options.out:
+        try:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            choice.to_csv(options.out, index=False, lineterminator="\n")
+        except OSError as error:
+            return _refuse(f"{options.out} cannot be written: {error.strerror}")
+    console = Console()
+    if not console.is_terminal:
+        console.width = 150
+    print_choice(choice, options.option, options.by, console)
+    return 0
 
 
 def _conformance(options: argparse.Namespace) -> int:
