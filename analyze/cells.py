@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyze.comparisons import PRIMARY
+from analyze.comparisons import IDENTICAL, PRIMARY
 from analyze.report import Report
 from analyze.statistics import FEWEST_SEEDS
 
@@ -128,6 +128,11 @@ def legend(report: Report) -> list[str]:
         "bold is better than the reference. Seeds needed: for a verdict on a difference of the "
         "size observed, 80% of the time.",
     ]
+    if (report.comparisons["verdict"] == IDENTICAL).any():
+        lines.append(
+            f"{IDENTICAL}: every metric of every run equals the reference's to the last bit; "
+            "no test, and not counted"
+        )
     losses = report.losses
     if any((losses[f"{e}_mean"] < losses[f"null_{e}_mean"]).any() for e in ("ece", "ece_ts")):
         lines.append(f"{CALIBRATED_MARK} below the noise floor: indistinguishable from calibrated")

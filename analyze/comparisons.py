@@ -26,6 +26,7 @@ from analyze.statistics import (
 )
 
 PRIMARY = ("accuracy", "nll", "ece", "nll_ts")
+IDENTICAL = "identical"  # a verdict: every metric of every run is equal to the last bit
 HIGHER_IS_BETTER = ("accuracy", "top5", "coverage_at_5", "coverage_at_5_ts")
 # Not compared: the noise floor is no property of a loss.
 NOT_COMPARED = ("null_ece", "null_ece_ts")
@@ -48,7 +49,9 @@ def compare(
 
     Runs are paired by seed within a setting, and examples by their index. Holm's correction is
     over all primary comparisons of the table; with fewer than three seeds in common there is no
-    verdict, and the comparison does not count in the correction.
+    verdict, and the comparison does not count in the correction. Nor does one whose runs are all
+    identical to the reference's: two ways to write one loss are no hypothesis, and no data could
+    have told them apart.
 
     Args:
         evaluated: Runs, those of one setting on the same test examples.
@@ -72,12 +75,15 @@ def compare(
         setting = option_texts(evaluated[places[0]].run.setting, options)
         for paired in _pairs(evaluated, places, reference):
             pairs = [(evaluated[a], evaluated[b]) for a, b in paired]
+            identical = all(_same_metrics(*pair) for pair in pairs)
             for metric in pairs[0][0].metrics:
                 everywhere = all(metric in one.metrics for pair in pairs for one in pair)
                 if everywhere and metric not in NOT_COMPARED:
                     known = together.get(metric)
                     covariance = None if known is None else _of_differences(known, paired)
                     row, difference = _compare_metric(pairs, metric, covariance, rng)
+                    if identical:
+                        row |= {"p": np.nan, "p_signflip": np.nan, "verdict": IDENTICAL}
                     rows.append(setting | row)
                     differences.append(difference)
     frame = pd.DataFrame(rows, columns=[*options, *COLUMNS])
@@ -99,6 +105,15 @@ def _pairs(
         for loss in losses
     ]
     return [pairs for pairs in paired if pairs]
+
+
+def _same_metrics(ours: Evaluated, theirs: Evaluated) -> bool:
+    """Whether all that was measured of two runs is equal."""
+    return ours.metrics.keys() == theirs.metrics.keys() and np.array_equal(
+        list(ours.metrics.values()),
+        [theirs.metrics[name] for name in ours.metrics],
+        equal_nan=True,
+    )
 
 
 def _of_differences(runs: Floats, paired: Sequence[tuple[int, int]]) -> Floats | None:
@@ -151,22 +166,21 @@ def _with_verdicts(frame: pd.DataFrame, differences: list[Difference | None]) ->
     p = frame["p"].where(frame["primary"].astype(bool)).to_numpy(dtype=np.float64)
     frame["p_holm"] = holm(p)
     family = max(1, int((~np.isnan(p)).sum()))
-    frame["verdict"] = [
-        verdict(
-            row.difference,
-            Interval(row.low, row.high),
-            row.p_holm,
-            row.metric in HIGHER_IS_BETTER,
-        )
-        if row.primary
-        else "exploratory"
-        for row in frame.itertuples()
-    ]
+    frame["verdict"] = [_verdict(row) for row in frame.to_dict("records")]
     frame["seeds_needed"] = [
         seeds_needed(difference, (1 - CONFIDENCE) / family) if difference and tested else np.nan
         for difference, tested in zip(differences, ~np.isnan(p), strict=True)
     ]
     return frame
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if not row["primary"]:
+        return "exploratory"
+    if row["verdict"] == IDENTICAL:
+        return IDENTICAL
+    bounds = Interval(row["low"], row["high"])
+    return verdict(row["difference"], bounds, row["p_holm"], row["metric"] in HIGHER_IS_BETTER)
 
 
 def is_scale_bound(metric: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analyze.cells import by_setting, formatted, setting_title
-from analyze.comparisons import PRIMARY
+from analyze.comparisons import IDENTICAL, PRIMARY
 from analyze.statistics import FEWEST_SEEDS
 
 UNDECIDED = "not distinguishable"
@@ -50,6 +50,8 @@ def summarise(comparisons: pd.DataFrame, options: Sequence[str] = ()) -> Summary
 
 
 def _overall(primary: pd.DataFrame) -> str:
+    if (primary["verdict"] == IDENTICAL).all():
+        return "Nothing is compared: every loss has exactly the results of the reference."
     tested = primary[primary["p_holm"].notna()]
     if not len(tested):
         return f"No verdicts: they need {FEWEST_SEEDS} seeds in common with the reference."
@@ -66,15 +68,14 @@ def _compared(loss: str, rows: pd.DataFrame) -> str:
     """All that is said of one loss; `rows` are its primary comparisons, by metric."""
     first = rows.iloc[0]
     reference, seeds = first["reference"], int(first["seeds"])
+    if first["verdict"] == IDENTICAL:
+        return f"The results of {loss} are those of {reference}, to the last bit: nothing to test."
     if seeds < FEWEST_SEEDS:
         has = "one seed" if seeds == 1 else f"{seeds} seeds"
         return (
             f"{loss} has {has} in common with {reference}: no verdict, which needs {FEWEST_SEEDS}."
         )
-    over = f"Over {seeds} seeds, "
-    if (rows[["difference", "low", "high"]] == 0).all(axis=None):
-        return f"{over}the results of {loss} are exactly those of {reference}."
-    sentences = [over + _accuracy(loss, rows.loc["accuracy"]) + "."]
+    sentences = [f"Over {seeds} seeds, {_accuracy(loss, rows.loc['accuracy'])}."]
     if rows.loc["ece", "scale_arbitrary"]:
         sentences.append(
             "Before temperature the scale of the scores is arbitrary, "

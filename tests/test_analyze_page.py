@@ -102,7 +102,9 @@ def test_below_three_seeds_no_verdict_and_no_figure():
 
 def test_identical_results_and_an_arbitrary_scale_are_said(report):
     text = sentence(report.comparisons, "nll")
-    assert text == "Over 5 seeds, the results of nll are exactly those of ce."
+    assert text == "The results of nll are those of ce, to the last bit: nothing to test."
+    alone = report.comparisons[report.comparisons["loss"] == "nll"]
+    assert summarise(alone).overall.startswith("Nothing is compared: every loss has exactly")
     text = sentence(report.comparisons, "hinge")
     assert "scale of the scores is arbitrary" in text
     assert "calibrated" not in text

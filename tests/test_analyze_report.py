@@ -110,11 +110,28 @@ def test_scores_without_a_scale_are_marked_before_temperature_only(report):
     assert "†" in printed(report)
 
 
-def test_a_loss_equal_to_the_reference_is_not_distinguishable(tmp_path):
-    write_study(tmp_path, {"ce": {}, "nll": {}}, range(4))
+def test_a_loss_equal_to_the_reference_is_identical_and_not_counted(tmp_path):
+    write_study(tmp_path / "two", {"ce": {}, "focal": {"signal": 3.1}}, range(4))
+    alone = build_report([tmp_path / "two"]).comparisons
+    write_study(tmp_path / "two", {"nll": {}}, range(4))
+    report = build_report([tmp_path / "two"])
+    table = report.comparisons
+    nll = table[table.loss == "nll"]
+    assert set(nll[nll.primary].verdict) == {"identical"}
+    assert (nll[["difference", "low", "high"]] == 0).all(axis=None)
+    assert nll[["p", "p_signflip", "p_holm"]].isna().all(axis=None)
+    others = table[table.loss != "nll"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, alone)  # corrected for as many comparisons as before
+    assert "identical: every metric of every run equals the reference's" in printed(report)
+
+
+def test_one_run_that_differs_makes_it_a_comparison(tmp_path):
+    write_study(tmp_path, {"ce": {}, "nll": {}}, range(3))
+    write_run(tmp_path, predictions(3), loss="ce", seed=3)
+    write_run(tmp_path, predictions(3, signal=3.01), loss="nll", seed=3)
     table = build_report([tmp_path]).comparisons
-    assert set(table[table.primary].verdict) == {"not distinguishable"}
-    assert (table.difference == 0).all()
+    assert "identical" not in set(table.verdict)
+    assert table[table.primary].p_holm.notna().all()
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analyze.cells import PERCENT, SCALE_MARK, SHOWN, formatted, verdict_text
-from analyze.comparisons import HIGHER_IS_BETTER, PRIMARY
+from analyze.comparisons import HIGHER_IS_BETTER, IDENTICAL, PRIMARY
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
 from analyze.plots.style import INK, MINUS, laid_out, number, row_labels, sheet, styled, wrapped
@@ -25,7 +25,7 @@ CAPTION = (
 )
 LEAST = 0.001  # shown on either side of zero, so that rounding does not fill the axis
 SPACE = 3 * "\N{NO-BREAK SPACE}"  # SVG joins other spaces
-MARK = {"better": "^", "worse": "v", "not distinguishable": "|", "": "."}
+MARK = {"better": "^", "worse": "v", "not distinguishable": "|", IDENTICAL: "$=$", "": "."}
 
 
 @styled
