@@ -26,7 +26,8 @@ SHOWN = {
     "aurc": "AURC %",
 }
 SCALE_BOUND = ("nll", "ece")
-SCALE_MARK, CALIBRATED_MARK = "†", "≈"
+SCALE_MARK, CALIBRATED_MARK, BOUND_MARK = "†", "≈", "‡"
+AT_TEMPERATURE = ("temperature", "nll_ts", "ece_ts")
 DIFFERENCES = (
     *("loss", "metric", "seeds", "difference", "95% interval", "p (Holm)", "verdict"),
     "seeds needed",
@@ -41,7 +42,7 @@ class Cell:
         text: What it says, without its marks.
         value: What a column is sorted by; NaN sorts last.
         bold: Distinguishably better than the reference.
-        marks: SCALE_MARK or CALIBRATED_MARK, which `legend` explains.
+        marks: SCALE_MARK, CALIBRATED_MARK or BOUND_MARK, which `legend` explains.
         note: What stands beside it, smaller: the noise floor of an ECE.
     """
 
@@ -75,9 +76,7 @@ def main_tables(report: Report) -> Iterator[Tables]:
         compared = within(report.comparisons, setting)
         lost = ["diverged"] if losses["diverged"].any() else []
         better = {
-            (row.loss, row.metric)
-            for row in compared.itertuples()
-            if row.verdict == "better" and not row.scale_arbitrary
+            (row.loss, row.metric) for row in compared.itertuples() if row.verdict == "better"
         }
         rows = [
             [Cell(row["loss"]), *(Cell(str(row[name]), row[name]) for name in ("seeds", *lost))]
@@ -126,7 +125,7 @@ def legend(report: Report) -> list[str]:
         "is in the paired differences, not in the overlap of these.",
         f"Verdicts are corrected (Holm) over the {tests} primary comparisons of this report; "
         "bold is better than the reference. Seeds needed: for a verdict on a difference of the "
-        "size observed, 80% of the time.",
+        "size observed, 80% of the time; >1000 also where only more test images would tell.",
     ]
     if (report.comparisons["verdict"] == IDENTICAL).any():
         lines.append(
@@ -139,7 +138,17 @@ def legend(report: Report) -> list[str]:
     if losses["scale_arbitrary"].any():
         lines.append(
             f"{SCALE_MARK} the loss trains scores without a scale: figures before temperature "
-            "are arbitrary; compare accuracy, AURC and those at T"
+            "are arbitrary, and not tested; compare accuracy, AURC and those at T"
+        )
+    at_bound = losses[losses["temperatures_at_bound"] > 0]
+    if len(at_bound):
+        runs = ", ".join(
+            f"{row.temperatures_at_bound} of {row.seeds} runs of {row.loss}"
+            for row in at_bound.itertuples()
+        )
+        lines.append(
+            f"{BOUND_MARK} the temperature ended at a bound ({runs}), so the validation images "
+            "cannot tell it, as where all of them are classified correctly: disregard figures at T"
         )
     return lines
 
@@ -180,6 +189,8 @@ def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
         marks = CALIBRATED_MARK if mean < floor else ""
     if row["scale_arbitrary"] and name in SCALE_BOUND:
         marks += SCALE_MARK
+    if row["temperatures_at_bound"] and name in AT_TEMPERATURE:
+        marks += BOUND_MARK
     return Cell(text, mean, bold, marks, note)
 
 

@@ -26,7 +26,9 @@ from analyze.statistics import (
 )
 
 PRIMARY = ("accuracy", "nll", "ece", "nll_ts")
-IDENTICAL = "identical"  # a verdict: every metric of every run is equal to the last bit
+# Verdicts on what is no test: every metric of every run is equal to the last bit; one of the two
+# losses trains scores without a scale, on which the metric depends.
+IDENTICAL, ARBITRARY = "identical", "arbitrary scale"
 HIGHER_IS_BETTER = ("accuracy", "top5", "coverage_at_5", "coverage_at_5_ts")
 # Not compared: the noise floor is no property of a loss.
 NOT_COMPARED = ("null_ece", "null_ece_ts")
@@ -51,7 +53,7 @@ def compare(
     over all primary comparisons of the table; with fewer than three seeds in common there is no
     verdict, and the comparison does not count in the correction. Nor does one whose runs are all
     identical to the reference's: two ways to write one loss are no hypothesis, and no data could
-    have told them apart.
+    have told them apart. Nor does a metric that depends on a scale which the loss leaves open.
 
     Args:
         evaluated: Runs, those of one setting on the same test examples.
@@ -82,9 +84,7 @@ def compare(
                     known = together.get(metric)
                     covariance = None if known is None else _of_differences(known, paired)
                     row, difference = _compare_metric(pairs, metric, covariance, rng)
-                    if identical:
-                        row |= {"p": np.nan, "p_signflip": np.nan, "verdict": IDENTICAL}
-                    rows.append(setting | row)
+                    rows.append(setting | row | _no_test(row, identical))
                     differences.append(difference)
     frame = pd.DataFrame(rows, columns=[*options, *COLUMNS])
     return _with_verdicts(frame, differences)
@@ -114,6 +114,15 @@ def _same_metrics(ours: Evaluated, theirs: Evaluated) -> bool:
         [theirs.metrics[name] for name in ours.metrics],
         equal_nan=True,
     )
+
+
+def _no_test(row: dict[str, Any], identical: bool) -> dict[str, Any]:
+    """What a row without a test has instead of p values; nothing for one with a test."""
+    arbitrary = row["primary"] and row["scale_arbitrary"]
+    if not identical and not arbitrary:
+        return {}
+    verdict = IDENTICAL if identical else ARBITRARY
+    return {"p": np.nan, "p_signflip": np.nan, "verdict": verdict}
 
 
 def _of_differences(runs: Floats, paired: Sequence[tuple[int, int]]) -> Floats | None:
@@ -177,8 +186,8 @@ def _with_verdicts(frame: pd.DataFrame, differences: list[Difference | None]) ->
 def _verdict(row: dict[str, Any]) -> str:
     if not row["primary"]:
         return "exploratory"
-    if row["verdict"] == IDENTICAL:
-        return IDENTICAL
+    if row["verdict"] in (IDENTICAL, ARBITRARY):
+        return str(row["verdict"])
     bounds = Interval(row["low"], row["high"])
     return verdict(row["difference"], bounds, row["p_holm"], row["metric"] in HIGHER_IS_BETTER)
 

@@ -11,6 +11,7 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "≈": r"$\approx$",
 } | {character: rf"\{character}" for character in "&%$#_{}"}
 

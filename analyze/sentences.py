@@ -55,13 +55,12 @@ def _overall(primary: pd.DataFrame) -> str:
     tested = primary[primary["p_holm"].notna()]
     if not len(tested):
         return f"No verdicts: they need {FEWEST_SEEDS} seeds in common with the reference."
-    # of scores without a scale, what depends on it is no finding
-    called = tested[tested["verdict"].isin(CALLED) & ~tested["scale_arbitrary"].astype(bool)]
+    called = tested[tested["verdict"].isin(CALLED)]
     counted = f"{len(tested)} primary comparisons" if len(tested) > 1 else "one primary comparison"
     if not len(called):
         return f"Nothing can be told apart: of {counted}, none shows a difference."
-    verb = "shows" if len(called) == 1 else "show"
-    return f"Of {counted}, {len(called)} {verb} a difference that is not noise."
+    verb = "is" if len(called) == 1 else "are"
+    return f"Of {counted}, {len(called)} {verb} called a difference."
 
 
 def _compared(loss: str, rows: pd.DataFrame) -> str:

@@ -46,6 +46,8 @@ def losses_table(
 ) -> pd.DataFrame:
     """A row a loss in each setting: seeds, how many diverged, and each metric over the seeds.
 
+    `temperatures_at_bound` counts the runs whose fitted temperature ended at a bound.
+
     `NAME_mean`, `NAME_sd`, and the ends of the 95% t-interval of the mean over seeds, on these
     test examples, `NAME_low` and `NAME_high`: empty with one seed. That interval is for one loss
     alone: whether two differ is in the comparisons, which are paired. A loss that diverged with
@@ -64,6 +66,7 @@ def losses_table(
             "scale_arbitrary": any(one.run.scale_arbitrary for one in groups.get(key, [])),
             "seeds": len(groups.get(key, [])),
             "diverged": lost[key],
+            "temperatures_at_bound": sum(one.temperature_at_bound for one in groups.get(key, [])),
         }
         | _over_seeds(groups.get(key, []))
         for key in sorted(groups.keys() | lost.keys())

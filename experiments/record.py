@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from experiments import locks, tracking
+from experiments import locks, loss_source, tracking
 from experiments.checkpoint import packed
 from experiments.config import Refused, RunConfig
 
@@ -62,6 +62,7 @@ class Record:
             if config.fresh:
                 self._clear()
             self._check_same_run()
+            self._check_same_loss()
         except BaseException:
             self.close()
             raise
@@ -105,6 +106,16 @@ class Record:
             "give this one another --name, or start anew with --fresh"
         )
 
+    def _check_same_loss(self) -> None:
+        """A user may have edited a loss since the run was trained, or half trained."""
+        known = _read_json(self.folder / "config.json") or {}
+        changed = loss_source.changed(self.config.loss, known)
+        if changed and (self.summary() or any(self.checkpoints.glob("*"))):
+            raise Refused(
+                f"{self.folder} was trained with another version of {', '.join(changed)}: "
+                "give this one another --name, or start anew with --fresh"
+            )
+
     def _check_same_data(self, resolved: Mapping[str, Any]) -> None:
         """Files under the same name may have changed since the run's last checkpoint."""
         known = _read_json(self.folder / "config.json")
@@ -132,6 +143,7 @@ class Record:
             "name": self.config.run_name,
             "hash": self.config.hash,
             **resolved,
+            "loss_sources": loss_source.fingerprints(self.config.loss),
             "commit": _commit(),
             "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
             | {"python": platform.python_version()},

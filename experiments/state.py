@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from experiments import locks
+from experiments import locks, loss_source
 from experiments.config import RunConfig
 
 LOG = "log.txt"
@@ -82,6 +82,11 @@ def forgive(config: RunConfig) -> None:
 
 
 def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
+    if ":" in config.loss:  # a loss of the user's, which may have been edited since
+        described = _read(config.folder / "config.json") or {}
+        if changed := loss_source.changed(config.loss, described):
+            version = f"trained with another version of {', '.join(changed)}"
+            return Standing(State.FAILED, config.epochs, f"{version}: remove {config.folder}")
     if summary.get("status") == "finished":
         accuracy = summary.get("test/accuracy")
         note = f"test accuracy {accuracy:.2%}" if isinstance(accuracy, float) else ""

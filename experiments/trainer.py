@@ -25,6 +25,7 @@ from experiments.signals import StopRequest
 from experiments.watch import NEVER, Watch
 
 DONE, FAILED = 0, 3
+FEW_STEPS = 100  # below this a network has hardly begun to learn
 
 
 def train(config: RunConfig, lock: IO[str] | None = None) -> int:
@@ -54,9 +55,8 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
         record = opened[0] if opened else None
         if finished is not None:
             if record:
-                print(
-                    f"{record.folder} is finished ({finished['status']}); --fresh trains it anew"
-                )
+                ended = "has diverged" if finished["status"] == "diverged" else "is finished"
+                print(f"{record.folder} {ended}; --fresh trains it anew")
             return DONE if finished["status"] == "finished" else FAILED
         with accelerator.local_main_process_first():
             dataset = data.load(config)
@@ -151,17 +151,23 @@ class Trainer:
 
     def _introduce(self, resumed: bool) -> None:
         n, sizes = self.accelerator.num_processes, self._resolved()["sizes"]
+        threads, steps = torch.get_num_threads(), self.learner.steps
         self.progress.print(
             f"{self.config.loss} on {self.config.model} ({sizes['parameters']:,} parameters), "
             f"{self.config.dataset} ({sizes['train']:,} train, {sizes['val']:,} validation, "
             f"{sizes['test']:,} test), {n} process{'es' * (n > 1)} on "
-            f"{self.accelerator.device.type}, "
-            f"{torch.get_num_threads()} threads each, precision {self.accelerator.mixed_precision}"
+            f"{self.accelerator.device.type}, {threads} thread{'s' * (threads > 1)} each, "
+            f"precision {self.accelerator.mixed_precision}"
         )
         if self.learner.criterion.per_batch and n * self.config.grad_accum > 1:
             self.progress.print(
                 f"{self.config.loss} gives one number per batch: its mean over processes and "
                 "accumulation steps stands for the whole batch"
+            )
+        if steps < FEW_STEPS:
+            self.progress.print(
+                f"{steps:,} optimizer steps in all are few: a smaller --batch-size and --lr, or "
+                "more --epochs, would train further"
             )
         if resumed:
             self.progress.print(f"continuing at epoch {self.at.epoch + 1}, step {self.at.step}")

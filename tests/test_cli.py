@@ -59,7 +59,7 @@ def test_accelerate_launch_trains_and_uses_the_cores(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     cores = len(os.sched_getaffinity(0))
-    assert f"1 process on cpu, {cores} threads each" in done.stdout
+    assert f"1 process on cpu, {cores} thread{'s' * (cores > 1)} each" in done.stdout
     assert "ce: test accuracy" in done.stdout
 
 

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analyze.cells import PERCENT, SCALE_MARK, SHOWN, formatted, verdict_text
-from analyze.comparisons import HIGHER_IS_BETTER, IDENTICAL, PRIMARY
+from analyze.comparisons import ARBITRARY, HIGHER_IS_BETTER, IDENTICAL, PRIMARY
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
 from analyze.plots.style import INK, MINUS, laid_out, number, row_labels, sheet, styled, wrapped
@@ -25,7 +25,14 @@ CAPTION = (
 )
 LEAST = 0.001  # shown on either side of zero, so that rounding does not fill the axis
 SPACE = 3 * "\N{NO-BREAK SPACE}"  # SVG joins other spaces
-MARK = {"better": "^", "worse": "v", "not distinguishable": "|", IDENTICAL: "$=$", "": "."}
+MARK = {
+    "better": "^",
+    "worse": "v",
+    "not distinguishable": "|",
+    IDENTICAL: "o",
+    ARBITRARY: "d",
+    "": ".",
+}
 
 
 @styled
@@ -79,7 +86,7 @@ def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: li
             markeredgewidth=2.4 if row["verdict"] == "not distinguishable" else 0.5,
             alpha=alpha,
         )
-        bold = "bold" if called and not row["scale_arbitrary"] else "normal"
+        bold = "bold" if called else "normal"
         axes.text(1.03, y, _outcome(row), transform=words, va="center", size=8, weight=bold)
     axes.set_title(SHOWN[metric].removesuffix(" %"))
     unit = "percentage points" if metric in PERCENT else "nats"
@@ -110,9 +117,8 @@ def _says(group: Group) -> str:
             ends = [_number(row, row[end]) for end in ("low", "high") if not pd.isna(row[end])]
             bounds = f" ({' to '.join(ends)})" if ends else ""
             name = SHOWN[row["metric"]].replace(" %", " (points)")
-            mark = ", scale arbitrary" if row["scale_arbitrary"] else ""
             number = _number(row, row["difference"])
-            parts.append(f"{name} {number}{bounds}, {verdict_text(row)}{mark}")
+            parts.append(f"{name} {number}{bounds}, {verdict_text(row)}")
         said.append(f"{loss}: {'; '.join(parts)}.")
     return f"Differences to {group.reference} with 95% intervals. {' '.join(said)}"
 

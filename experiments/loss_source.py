@@ -1,0 +1,51 @@
+"""Which version of a user's own loss a run trains with: the files that its spec names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+# MODULE:NAME, and not NAME:setting=value
+_PATH = re.compile(r"(?<![\w.:=])([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?![\w.]*\s*=)")
+
+
+def fingerprints(spec: str) -> dict[str, str]:
+    """The SHA-256 of each module that a loss is imported from.
+
+    Of installed packages, torch among them, nothing is said here: their versions tell. Modules
+    that the named ones import are not followed.
+
+    Example:
+        >>> fingerprints("focal:gamma=3+0.5*torch.nn:MultiMarginLoss:margin=2")
+        {}
+    """
+    installed = Path(sysconfig.get_path("purelib")).resolve()
+    found = {module: _file(module) for module in _PATH.findall(spec)}
+    return {
+        module: hashlib.sha256(file.read_bytes()).hexdigest()
+        for module, file in found.items()
+        if file is not None and not file.is_relative_to(installed)
+    }
+
+
+def changed(spec: str, described: Mapping[str, object]) -> list[str]:
+    """The modules of a loss that are others than when a run's config.json was written."""
+    before = described.get("loss_sources")
+    if not isinstance(before, dict):
+        return []
+    now = fingerprints(spec)
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def _file(module: str) -> Path | None:
+    """Where Python finds a module, without importing it."""
+    below = Path(*module.split("."))
+    for entry in [*sys.path, ""]:
+        for file in (entry / below / "__init__.py", entry / below.parent / f"{below.name}.py"):
+            if file.is_file():
+                return file.resolve()
+    return None
