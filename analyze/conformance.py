@@ -1,6 +1,7 @@
 """`python -m analyze conformance`: cases with a known answer, ours and that of other libraries."""
 
 import importlib
+import importlib.util
 import math
 import warnings
 from collections.abc import Callable
@@ -60,6 +61,11 @@ def run_conformance(console: Console) -> bool:
             table.add_row(library, _ask(answer))
         console.print(table)
         console.print(f"{case.reason}\n")
+    missing = [
+        name for name, module in PACKAGES.items() if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        console.print(f"for the answers of the others: pip install {' '.join(missing)}")
     return fine
 
 
@@ -197,7 +203,15 @@ def _two_classes(
 
 # The libraries, loaded only when asked: none of them is needed, and some bring torch.
 
-_MODULES = ("torchmetrics", "torch", "torch_uncertainty", "netcal", "calibration", "relplot")
+# Package to install -> module
+PACKAGES = {
+    "torchmetrics": "torchmetrics",
+    "torch-uncertainty": "torch_uncertainty",
+    "netcal": "netcal",
+    "uncertainty-calibration": "calibration",
+    "relplot": "relplot",
+}
+_MODULES = ("torch", *PACKAGES.values())
 
 
 def _load(module: str) -> Any:  # noqa: ANN401 - a module

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -137,6 +138,8 @@ def _images(report: Report) -> str:
 
 def _title(report: Report) -> str:
     about = [as_text(report.fixed[name]) for name in ("model", "dataset") if name in report.fixed]
+    if about[1:] == ["folder"] and report.fixed.get("data_dir"):
+        about[1] = Path(as_text(report.fixed["data_dir"])).name
     return f"Losses compared{': ' if about else ''}{' on '.join(about)}"
 
 

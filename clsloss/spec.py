@@ -175,7 +175,8 @@ def _load(path: str) -> Callable[..., Any]:
     found: Any = _import(module_name)
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ValueError(f"{module_name} has no {attribute!r}{_suggest(part, dir(found))}")
+            public = [name for name in dir(found) if not name.startswith("_")]
+            raise ValueError(f"{module_name} has no {attribute!r}{_suggest(part, public)}")
         found = getattr(found, part)
     if not callable(found):
         raise ValueError(f"{path} is not a loss: a {type(found).__name__} cannot be called")

@@ -63,6 +63,9 @@ def read(root: Path, image_size: int) -> Decoded:
             raise Refused(
                 f"no images in {root / part}: expected {root / part}/CLASS/*.jpg or .png"
             )
+        seen = {file.label for file in files[part]}
+        if empty := [name for label, name in enumerate(classes) if label not in seen]:
+            raise Refused(f"no images in {root / part / empty[0]}: every class needs some")
     cache = _cache_path(root, files, image_size)
     pixels = _cached(cache)
     if pixels is None:
@@ -93,7 +96,10 @@ def _classes(root: Path) -> tuple[str, ...]:
             f"{root}/train and {root}/test must have the same classes; only one has {odd[0]!r}"
         )
     if len(names["train"]) < 2:
-        raise Refused(f"{root}/train must have at least 2 classes, got {len(names['train'])}")
+        raise Refused(
+            f"{root}/train must have at least 2 classes, each a folder with its images, "
+            f"got {len(names['train'])}"
+        )
     return tuple(names["train"])
 
 

@@ -146,6 +146,10 @@ def rename(root, old, new):
             "2 cl",
         ),
         (lambda root: [p.unlink() for p in (root / "test").rglob("*.png")], "no images in"),
+        (
+            lambda root: [p.unlink() for p in (root / "test/dog").iterdir()],
+            "every class needs some",
+        ),
     ],
 )
 def test_a_wrong_layout_is_refused(root, spoil, said):
