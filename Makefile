@@ -29,7 +29,10 @@ demo: $(VENV)/.runtime  ## six losses, three seeds, real digits: the study and i
 	$(BIN)/python -m experiments run demo --workers $$(getconf _NPROCESSORS_ONLN)
 	$(BIN)/python -m analyze report runs/demo --out reports/demo
 
-results: $(VENV)/.runtime  ## train the published study again, hours on a CPU, and write its report
+data/cifar10-jpeg: | $(VENV)/.runtime
+	$(BIN)/python scripts/cifar10_jpegs.py
+
+results: $(VENV)/.runtime | data/cifar10-jpeg  ## train the published study again, hours on a CPU, and write its report
 	$(BIN)/python -m experiments run results/losses/study.yaml --workers $$(getconf _NPROCESSORS_ONLN)
 	$(BIN)/python -m analyze report runs/losses --out results/losses --keep-runs
 
