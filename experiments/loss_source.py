@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
 # MODULE:NAME, and not NAME:setting=value
 _PATH = re.compile(r"(?<![\w.:=])([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?![\w.]*\s*=)")
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def fingerprints(spec: str) -> dict[str, str]:
@@ -23,12 +23,11 @@ def fingerprints(spec: str) -> dict[str, str]:
         >>> fingerprints("focal:gamma=3+0.5*torch.nn:MultiMarginLoss:margin=2")
         {}
     """
-    installed = Path(sysconfig.get_path("purelib")).resolve()
     found = {module: _file(module) for module in _PATH.findall(spec)}
     return {
         module: hashlib.sha256(file.read_bytes()).hexdigest()
         for module, file in found.items()
-        if file is not None and not file.is_relative_to(installed)
+        if file is not None and not _INSTALLED & set(file.parts)
     }
 
 
