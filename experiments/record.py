@@ -143,7 +143,7 @@ class Record:
             "name": self.config.run_name,
             "hash": self.config.hash,
             **resolved,
-            "loss_sources": loss_source.fingerprints(self.config.loss),
+            "loss_sources": loss_source.fingerprints(self.config.loss) or None,
             "commit": _commit(),
             "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
             | {"python": platform.python_version()},

@@ -82,17 +82,22 @@ def forgive(config: RunConfig) -> None:
 
 
 def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
-    if ":" in config.loss:  # a loss of the user's, which may have been edited since
-        described = _read(config.folder / "config.json") or {}
-        if changed := loss_source.changed(config.loss, described):
+    if summary.get("status") == "finished":
+        if changed := _changed_loss(config):
             version = f"trained with another version of {', '.join(changed)}"
             return Standing(State.FAILED, config.epochs, f"{version}: remove {config.folder}")
-    if summary.get("status") == "finished":
         accuracy = summary.get("test/accuracy")
         note = f"test accuracy {accuracy:.2%}" if isinstance(accuracy, float) else ""
         return Standing(State.DONE, config.epochs, note)
     note = f"the loss is not finite at step {summary.get('diverged_step')}"
     return Standing(State.DIVERGED, config.epochs, note)
+
+
+def _changed_loss(config: RunConfig) -> list[str]:
+    """The files of the user's own loss that have been edited since the run."""
+    if ":" not in config.loss:  # one of ours: a study of a thousand runs need not ask
+        return []
+    return loss_source.changed(config.loss, _read(config.folder / "config.json") or {})
 
 
 def _epochs(folder: Path) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from experiments.config import RunConfig
 
 _PATIENCE = 10.0  # seconds, for a server that does not answer
+_LINGER = 10.0  # seconds that W&B's own process may take to end after the run's
 
 
 def start(config: RunConfig, folder: Path, resolved: Mapping[str, Any]) -> Tracker:
@@ -45,6 +48,34 @@ def start(config: RunConfig, folder: Path, resolved: Mapping[str, Any]) -> Track
     except Exception:
         print(f"{warn}; going on without", flush=True)
         return Tracker(None)
+
+
+def _services() -> list[Any]:
+    """W&B's own processes for this one."""
+    import psutil
+
+    children = psutil.Process().children()
+    return [child for child in children if child.name().startswith("wandb-core")]
+
+
+def _kill(services: list[Any]) -> None:
+    """What W&B's client waits for without a limit; it goes on when that is gone."""
+    import psutil
+
+    for service in services:
+        with contextlib.suppress(psutil.Error):
+            service.kill()
+
+
+def _end_with_this_process(services: list[Any]) -> None:
+    """W&B's client waits for its service at exit, where one has been seen to hang."""
+
+    def end() -> None:
+        threading.main_thread().join()
+        time.sleep(_LINGER)
+        _kill(services)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _first_line(error: Exception) -> str:
@@ -88,13 +119,14 @@ def _init(
         reinit="finish_previous",  # else a run that W&B failed would get the next one's metrics
         settings=wandb.Settings(
             init_timeout=_PATIENCE,
-            finish_timeout=_PATIENCE + 5,
+            finish_timeout=_PATIENCE + 5,  # kept by W&B's service, if that does not hang
             silent=True,
             console="off",
             disable_git=True,
             x_disable_stats=True,
         ),
     )
+    _end_with_this_process(_services())
     for metric in ("train/*", "val/*", "lr", "images_per_second", "seconds"):
         run.define_metric(metric, step_metric="epoch")
     return run
@@ -157,9 +189,14 @@ class Tracker:
 
     @contextlib.contextmanager
     def _never_in_the_way(self) -> Iterator[None]:
-        """One warning, and no more W&B in this run, where its client fails."""
+        """One warning, and no more W&B in this run, where its client fails or waits for ever."""
+        limit = threading.Timer(_PATIENCE + 5 + _LINGER, lambda: _kill(_services()))
+        limit.daemon = True
+        limit.start()
         try:
             yield
         except Exception as error:
             print(f"W&B does not work ({_first_line(error)}); going on without", flush=True)
             self._run = None
+        finally:
+            limit.cancel()

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT, TINY, command, environment, flags, metrics
 from wandb_server import serving
@@ -114,6 +115,29 @@ def test_online_the_server_gets_the_same_numbers(cli, tmp_path):
     ]
     summary = json.loads((folder / "summary.json").read_text())
     assert run["summary"]["test/ece_ts"] == summary["test/ece_ts"]
+
+
+def test_a_service_that_hangs_does_not_hold_the_run(tmp_path):
+    """W&B's client talks to a process of its own, and waits for its end."""
+    options = OPTIONS | {"output": tmp_path, "wandb": "offline", "epochs": 6}
+    run = subprocess.Popen(
+        command(options), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("single/*/metrics.jsonl")):
+        assert run.poll() is None, run.stdout.read()
+        time.sleep(0.01)
+    (service,) = (
+        child
+        for child in psutil.Process(run.pid).children()
+        if child.name().startswith("wandb-core")
+    )
+    service.suspend()
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, said
+    assert not service.is_running()
+    (folder,) = (tmp_path / "single").iterdir()
+    assert len(metrics(folder)) == 6
+    assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
 
 
 def test_a_server_that_is_gone_in_the_middle_does_not_hold_the_run(tmp_path):
