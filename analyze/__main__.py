@@ -5,6 +5,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,8 +120,6 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from analyze.output import WRITTEN, write_report
     from analyze.report import build_report
     from analyze.terminal import print_report
@@ -141,9 +143,7 @@ def _report(options: argparse.Namespace) -> int:
         return _refuse(f"{options.out} cannot be written: {error.strerror}")
     except ValueError as error:
         return _refuse(str(error))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 150
+    console = _console()
     print_report(report, console)
     written = f"{WRITTEN}, runs/" if options.keep_runs else WRITTEN
     console.print(f"\nwritten to {options.out}: {written}", soft_wrap=True)
@@ -172,8 +172,6 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _choose(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from analyze.choice import build_choice, print_choice
 
     try:
@@ -186,10 +184,7 @@ def _choose(options: argparse.Namespace) -> int:
             choice.to_csv(options.out, index=False, lineterminator="\n")
         except OSError as error:
             return _refuse(f"{options.out} cannot be written: {error.strerror}")
-    console = Console()
-    if not console.is_terminal:
-        console.width = 150
-    print_choice(choice, options.option, options.by, console)
+    print_choice(choice, options.option, options.by, _console())
     return 0
 
 
@@ -199,6 +194,16 @@ def _conformance(options: argparse.Namespace) -> int:
     from analyze.conformance import run_conformance
 
     return 0 if run_conformance(Console()) else 3
+
+
+def _console() -> "Console":
+    """Where tables go: as wide as the terminal, or wide enough for them in a file."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 150
+    return console
 
 
 def _refuse(reason: str) -> int:

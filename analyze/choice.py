@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analyze.cells import by_setting, formatted, setting_title
+from analyze.comparisons import is_scale_bound
 from analyze.runs import LeftOut, Run, option_texts, read_runs, varying
 from analyze.sources import resolve
 
@@ -79,7 +80,7 @@ def _row(one: Run | LeftOut, option: str, others: Sequence[str], measure: str) -
     row = option_texts(one.setting, [*others, option]) | {"loss": one.loss, "seed": one.seed}
     if isinstance(one, LeftOut):
         return row | {"value": np.nan}
-    if one.scale_arbitrary and measure in ("nll", "brier"):
+    if one.scale_arbitrary and is_scale_bound(measure):
         raise ValueError(
             f"--by {measure}: {one.loss} trains scores without a scale, so its {measure} means "
             f"nothing; choose by accuracy"

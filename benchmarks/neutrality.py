@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from training import ROOT
+from training import apart
 
 RUN = "--dataset digits --model resnet20 --epochs 2 --lr 0.1 --threads 1 --mixed-precision no"
 
@@ -87,12 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as output:
         weights = {}
         for way in WAYS:
-            subprocess.run(
-                [sys.executable, __file__, "--way", way, output],
-                check=True,
-                capture_output=True,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-            )
+            apart(__file__, "--way", way, output)
             file = Path(output) / "single" / way / "model.safetensors"
             tensors = [t.double().flatten() for _, t in sorted(load_file(file).items())]
             weights[way] = torch.cat(tensors)

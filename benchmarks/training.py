@@ -233,6 +233,17 @@ def clock() -> float:
     return time.perf_counter()
 
 
+def apart(script: str, *words: str) -> str:
+    """What a script of ours prints, run in a process of its own."""
+    return subprocess.run(
+        [sys.executable, script, *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ).stdout
+
+
 def main() -> None:
     """Let the ways take turns and print their speeds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -247,16 +258,8 @@ def main() -> None:
     measured: dict[str, list[float]] = {}
     for _ in range(options.rounds):
         for way in WAYS:
-            command = [sys.executable, __file__, "--way", way]
-            command += ["--model", options.model, "--steps", str(options.steps)]
-            done = subprocess.run(
-                command,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-            )
-            for name, value in json.loads(done.stdout.splitlines()[-1]).items():
+            words = ["--way", way, "--model", options.model, "--steps", str(options.steps)]
+            for name, value in json.loads(apart(__file__, *words).splitlines()[-1]).items():
                 measured.setdefault(name, []).append(value)
     median = {name: statistics.median(values) for name, values in measured.items()}
     for way in ("trainer", "bare", "plain", "compiled", "ceiling", "evaluation"):

@@ -8,7 +8,6 @@ never executes anything in it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from experiments.fingerprint import fingerprint
 
 _KEEP = 2
 _MANIFEST = "manifest.json"
@@ -113,8 +114,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _fingerprint(path: Path) -> list[int | str]:
-    with path.open("rb") as file:
-        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+    return [path.stat().st_size, fingerprint(path)]
 
 
 def _sync(path: Path) -> None:

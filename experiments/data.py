@@ -26,6 +26,7 @@ from torch import Tensor
 
 from experiments import class_weights, folder, label_file, labels, selection
 from experiments.config import Refused, RunConfig
+from experiments.fingerprint import fingerprint
 from experiments.randomness import Stream
 
 
@@ -107,7 +108,7 @@ def load(config: RunConfig) -> Data:
     human = None
     if path := config.test_probabilities:
         human = _test_probabilities(path, len(source.test), source.classes)
-        notes["test_probabilities_sha256"] = label_file.fingerprint(path)
+        notes["test_probabilities_sha256"] = fingerprint(path)
     mean, std = _moments(train.pixels)
     weights = class_weights.resolve(config.class_weights, train.targets, source.classes)
     return Data(train, val, source.test, source.classes, mean, std, weights, human, notes)
@@ -167,7 +168,7 @@ def _relabelled(
             "--train-labels", path, published, len(classes), part="training images"
         )
         targets = table[images.index]
-        notes["train_labels_sha256"] = label_file.fingerprint(path)
+        notes["train_labels_sha256"] = fingerprint(path)
     targets = labels.assign(targets, images.index, len(classes), config)
     notes |= labels.describe(targets, images.targets, len(classes))
     return replace(images, targets=targets), notes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +49,6 @@ def read(option: str, path: str, images: int, classes: int, *, part: str) -> Ten
     if table.ndim == 1:
         return _class_indices(where, table, classes)
     return _probabilities(where, table, classes)
-
-
-def fingerprint(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(where: str, path: Path) -> NDArray[Any]:

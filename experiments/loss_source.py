@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from experiments.fingerprint import fingerprint
 
 # MODULE:NAME, and not NAME:setting=value
 _PATH = re.compile(r"(?<![\w.:=])([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?![\w.]*\s*=)")
@@ -25,7 +26,7 @@ def fingerprints(spec: str) -> dict[str, str]:
     """
     found = {module: _file(module) for module in _PATH.findall(spec)}
     return {
-        module: hashlib.sha256(file.read_bytes()).hexdigest()
+        module: fingerprint(file)
         for module, file in found.items()
         if file is not None and not _INSTALLED & set(file.parts)
     }

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from experiments import models
 from experiments.config import Refused, RunConfig
 from experiments.data import Data
-from experiments.label_file import fingerprint
+from experiments.fingerprint import fingerprint
 
 
 class Teacher:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from experiments.config import RunConfig
 
 _PATIENCE = 10.0  # seconds, for a server that does not answer
@@ -50,30 +52,21 @@ def start(config: RunConfig, folder: Path, resolved: Mapping[str, Any]) -> Track
         return Tracker(None)
 
 
-def _services() -> list[Any]:
-    """W&B's own processes for this one."""
-    import psutil
-
-    children = psutil.Process().children()
-    return [child for child in children if child.name().startswith("wandb-core")]
-
-
-def _kill(services: list[Any]) -> None:
+def _kill_service() -> None:
     """What W&B's client waits for without a limit; it goes on when that is gone."""
-    import psutil
-
-    for service in services:
+    for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
-            service.kill()
+            if child.name().startswith("wandb-core"):
+                child.kill()
 
 
-def _end_with_this_process(services: list[Any]) -> None:
+def _end_service_with_this_process() -> None:
     """W&B's client waits for its service at exit, where one has been seen to hang."""
 
     def end() -> None:
         threading.main_thread().join()
         time.sleep(_LINGER)
-        _kill(services)
+        _kill_service()
 
     threading.Thread(target=end, daemon=True).start()
 
@@ -126,7 +119,7 @@ def _init(
             x_disable_stats=True,
         ),
     )
-    _end_with_this_process(_services())
+    _end_service_with_this_process()
     for metric in ("train/*", "val/*", "lr", "images_per_second", "seconds"):
         run.define_metric(metric, step_metric="epoch")
     return run
@@ -190,7 +183,7 @@ class Tracker:
     @contextlib.contextmanager
     def _never_in_the_way(self) -> Iterator[None]:
         """One warning, and no more W&B in this run, where its client fails or waits for ever."""
-        limit = threading.Timer(_PATIENCE + 5 + _LINGER, lambda: _kill(_services()))
+        limit = threading.Timer(_PATIENCE + 5 + _LINGER, _kill_service)
         limit.daemon = True
         limit.start()
         try:

@@ -11,6 +11,12 @@ from experiments import study
 STUDIES = sorted(path.parent for path in (ROOT / "results").glob("*/study.yaml"))
 
 
+TABLES = {
+    "report": ("runs.csv", "losses.csv", "comparisons.csv", "losses.md", "losses.tex"),
+    "choose": ("choice.csv",),
+}
+
+
 def test_there_are_results():
     assert [path.name for path in STUDIES]
 
@@ -34,13 +40,9 @@ def report_of(name):
 def test_the_kept_runs_give_the_tables(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = report_of(folder.name)
-    names = ["runs.csv", "losses.csv", "comparisons.csv", "losses.md", "losses.tex"]
-    out = tmp_path
-    if words[0] == "choose":
-        names = ["choice.csv"]
-        out = tmp_path / "choice.csv"
+    out = {"report": tmp_path, "choose": tmp_path / "choice.csv"}[words[0]]
     assert main([*words, "--out", str(out)]) == 0
-    for name in names:
+    for name in TABLES[words[0]]:
         assert (tmp_path / name).read_text() == (folder / name).read_text(), name
 
 
