@@ -3,7 +3,8 @@
     python benchmarks/profile_step.py --model resnet18
 
 Forward, backward and the optimizer's step of the trainer's own model, precision and memory format,
-on the GPU if there is one. Shares are of the time in operations; on a GPU, of the time of kernels.
+on the GPU if there is one. Shares are of the time in operations; on a GPU, of the time of kernels,
+and how much of the wall time that is (its utilisation) is said too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sys
 from collections import Counter
 
-from training import ROOT, WARM_UP, bare_step, prepared
+from training import ROOT, WARM_UP, bare_step, batch, clock, prepared
 
 KINDS = {
     "convolution": ("conv", "gemm", "cutlass", "sm90", "sm80", "implicit"),  # on a GPU linear too
@@ -30,25 +31,26 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--operations", action="store_true", help="list single operations too")
     options = parser.parse_args()
-    for name, share in shares(options.model, options.steps, options.operations):
+    for name, share in shares(
+        options.model, options.batch_size, options.steps, options.operations
+    ):
         print(f"{name:45} {share:6.1%}")
 
 
-def shares(model: str, steps: int, operations: bool) -> list[tuple[str, float]]:
-    """(kind or operation, share of the time), the largest first."""
-    import torch
+def shares(model: str, size: int, steps: int, operations: bool) -> list[tuple[str, float]]:
+    """(kind or operation, share of the time), the largest first; on a GPU its utilisation last."""
     from torch.profiler import ProfilerActivity, profile
 
     from experiments.optimisation import sgd
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-    trainer = prepared(model)
+    trainer = prepared(model, batch_size=size)
     accelerator, network = trainer.accelerator, trainer.learner.network
-    images = trainer.learner.pipeline.augmented(torch.arange(128), 0)
-    targets = trainer.learner.pipeline.targets[:128]
+    images, targets = batch(trainer.learner.pipeline, slice(size))
     optimizer = sgd(network, trainer.config)
     network.train()
 
@@ -57,8 +59,10 @@ def shares(model: str, steps: int, operations: bool) -> list[tuple[str, float]]:
     cuda = accelerator.device.type == "cuda"
     activity = ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU
     with profile(activities=[activity]) as found:
+        start = clock()
         for _ in range(steps):
             bare_step(accelerator, network, optimizer, images, targets)
+        wall = clock() - start
     spent: Counter[str] = Counter()
     for event in found.key_averages():
         time = event.self_device_time_total if cuda else event.self_cpu_time_total
@@ -69,7 +73,9 @@ def shares(model: str, steps: int, operations: bool) -> list[tuple[str, float]]:
         if operations:
             spent[f"  {event.key[:43]}"] += time
     total = sum(time for kind, time in spent.items() if not kind.startswith("  "))
-    return [(kind, time / total) for kind, time in spent.most_common(40)]
+    listed = [(kind, time / total) for kind, time in spent.most_common(40)]
+    # Kernels' times are in microseconds.
+    return listed + ([("utilisation of the GPU", total / 1e6 / wall)] if cuda else [])
 
 
 if __name__ == "__main__":

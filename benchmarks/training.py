@@ -1,6 +1,7 @@
 """Images per second of the trainer, as ratios to a bare loop and to the plain way, in one run.
 
     python benchmarks/training.py --model resnet20 --rounds 3
+    python benchmarks/training.py --model resnet18 --batch-size 512
 
 - trainer: our training step, with everything that a run has: augmentation, watching for
   divergence, signals, progress.
@@ -68,7 +69,7 @@ class TrainerSteps:
 
     def __init__(self, trainer) -> None:
         self.trainer, self.taken = trainer, 0
-        self.order = trainer.learner.plan.order(0, trainer.dataset.train.index)
+        self.order = trainer.learner.plan.order(0, trainer.learner.pipeline.index)
 
     def __call__(self, steps: int) -> None:
         """Take so many steps more."""
@@ -85,12 +86,12 @@ class BareSteps:
     """Forward, backward and step on tensors that are ready."""
 
     def __init__(self, trainer) -> None:
-        import torch
 
         from experiments.optimisation import sgd
 
-        pipeline, positions = trainer.learner.pipeline, torch.arange(512).split(128)
-        self.batches = [(pipeline.augmented(p, 0), pipeline.targets[p]) for p in positions]
+        pipeline = trainer.learner.pipeline
+        size = trainer.config.batch_size
+        self.batches = [batch(pipeline, slice(i * size, (i + 1) * size)) for i in range(4)]
         self.accelerator, self.network = trainer.accelerator, trainer.learner.network
         self.optimizer = sgd(self.network, trainer.config)
 
@@ -100,6 +101,14 @@ class BareSteps:
         for step in range(steps):
             images, targets = self.batches[step % 4]
             bare_step(self.accelerator, self.network, self.optimizer, images, targets)
+
+
+def batch(pipeline, positions: slice):
+    """Augmented images of the first epoch and their targets, on the device."""
+    import torch
+
+    chosen = torch.arange(len(pipeline), device=pipeline.index.device)[positions]
+    return pipeline.augmented(chosen, 0), pipeline.targets[chosen]
 
 
 def bare_step(accelerator, network, optimizer, images, targets) -> None:
@@ -120,9 +129,9 @@ def seconds_of(work, *arguments: int) -> float:
     return clock() - start
 
 
-def measure_trainer_and_bare(model: str, steps: int) -> dict[str, float]:
+def measure_trainer_and_bare(model: str, steps: int, size: int) -> dict[str, float]:
     """Images per second of the trainer's steps and of bare ones, and the trainer's warm-up."""
-    trainer = prepared(model)
+    trainer = prepared(model, batch_size=size)
     ways = {"trainer": TrainerSteps(trainer), "bare": BareSteps(trainer)}
     warm_up = {way: seconds_of(run, WARM_UP) for way, run in ways.items()}
     spent = dict.fromkeys(ways, 0.0)
@@ -130,20 +139,20 @@ def measure_trainer_and_bare(model: str, steps: int) -> dict[str, float]:
     for turn in range(turns):
         for way in list(ways)[:: -1 if turn % 2 else 1]:
             spent[way] += seconds_of(ways[way], TURN)
-    speeds = {way: 128 * TURN * turns / seconds for way, seconds in spent.items()}
+    speeds = {way: size * TURN * turns / seconds for way, seconds in spent.items()}
     return speeds | {"trainer's warm-up": warm_up["trainer"]}
 
 
-def measure_compiled(model: str, steps: int) -> dict[str, float]:
+def measure_compiled(model: str, steps: int, size: int) -> dict[str, float]:
     """Images per second of the trainer's steps with --compile, and its warm-up, compiled anew."""
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        run = TrainerSteps(prepared(model, compile=True))
+        run = TrainerSteps(prepared(model, batch_size=size, compile=True))
         warm_up = seconds_of(run, WARM_UP)
-        return {"compiled": 128 * steps / seconds_of(run, steps), "compiled's warm-up": warm_up}
+        return {"compiled": size * steps / seconds_of(run, steps), "compiled's warm-up": warm_up}
 
 
-def measure_plain(model: str, steps: int) -> dict[str, float]:
+def measure_plain(model: str, steps: int, size: int) -> dict[str, float]:
     """Images per second of the textbook script."""
     import numpy as np
     import torch
@@ -175,7 +184,7 @@ def measure_plain(model: str, steps: int) -> dict[str, float]:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     network = models.create(model, 10, 3, seed=0).to(device)
     optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9, nesterov=True, weight_decay=5e-4)
-    loader = iter(DataLoader(Pictures(), batch_size=128, shuffle=False, num_workers=2))
+    loader = iter(DataLoader(Pictures(), batch_size=size, shuffle=False, num_workers=2))
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             start = clock()
@@ -183,10 +192,10 @@ def measure_plain(model: str, steps: int) -> dict[str, float]:
         F.cross_entropy(network(images), targets).backward()
         optimizer.step()
         optimizer.zero_grad()
-    return {"plain": 128 * steps / (clock() - start)}
+    return {"plain": size * steps / (clock() - start)}
 
 
-def measure_ceiling(model: str, steps: int) -> dict[str, float]:
+def measure_ceiling(model: str, steps: int, size: int) -> dict[str, float]:
     """Images per second at the pace of a large matrix product."""
     import torch
     from torch.nn import functional as F
@@ -194,10 +203,10 @@ def measure_ceiling(model: str, steps: int) -> dict[str, float]:
 
     trainer = prepared(model)
     accelerator, network = trainer.accelerator, trainer.learner.network
-    images = trainer.learner.pipeline.augmented(torch.arange(128), 0)
+    images, targets = batch(trainer.learner.pipeline, slice(size))
     with FlopCounterMode(display=False) as counter, accelerator.autocast():
-        F.cross_entropy(network(images), trainer.learner.pipeline.targets[:128]).backward()
-    per_image = counter.get_total_flops() / 128
+        F.cross_entropy(network(images), targets).backward()
+    per_image = counter.get_total_flops() / size
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     n = 2048
     a, b = torch.randn(2, n, n, device=accelerator.device).to(dtype)
@@ -208,14 +217,14 @@ def measure_ceiling(model: str, steps: int) -> dict[str, float]:
     return {"ceiling": 2 * n**3 * steps / (clock() - start) / per_image}
 
 
-def measure_evaluation(model: str, steps: int) -> dict[str, float]:
+def measure_evaluation(model: str, steps: int, size: int) -> dict[str, float]:
     """Images per second of an epoch's evaluation."""
     import torch
 
     from experiments import evaluation
 
     trainer = prepared(model)
-    images = trainer.dataset.train.take(torch.arange(min(VAL, 128 * steps)))
+    images = trainer.dataset.train.take(torch.arange(min(VAL, size * steps)))
     pipeline = evaluation.pipeline(images, trainer.dataset, trainer.learner)
     for round_ in range(2):
         if round_:
@@ -248,17 +257,20 @@ def main() -> None:
     """Let the ways take turns and print their speeds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        print(json.dumps(globals()[f"measure_{options.way}"](options.model, options.steps)))
+        measure = globals()[f"measure_{options.way}"]
+        print(json.dumps(measure(options.model, options.steps, options.batch_size)))
         return
     measured: dict[str, list[float]] = {}
     for _ in range(options.rounds):
         for way in WAYS:
-            words = ["--way", way, "--model", options.model, "--steps", str(options.steps)]
+            words = ["--way", way, "--model", options.model]
+            words += ["--steps", str(options.steps), "--batch-size", str(options.batch_size)]
             for name, value in json.loads(apart(__file__, *words).splitlines()[-1]).items():
                 measured.setdefault(name, []).append(value)
     median = {name: statistics.median(values) for name, values in measured.items()}

@@ -75,9 +75,9 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
 
 
 def packed(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies as safetensors takes them: contiguous, and none a view of another."""
+    """Copies as safetensors takes them: on the CPU, contiguous, and none a view of another."""
     return {
-        key: tensor.detach().clone(memory_format=torch.contiguous_format)
+        key: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for key, tensor in group.items()
     }
 

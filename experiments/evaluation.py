@@ -31,7 +31,8 @@ def predict(learner: Learner, images: Pipeline) -> NDArray[np.float32]:
     """
     learner.share_batchnorm()
     learner.model.eval()
-    mine = distributed.share(learner.accelerator, torch.arange(len(images)))
+    everything = torch.arange(len(images), device=images.index.device)
+    mine = distributed.share(learner.accelerator, everything)
     parts: list[Tensor] = [
         learner.network(images.clean(positions)).float() for positions in torch.split(mine, _BATCH)
     ]

@@ -128,7 +128,8 @@ class Objective:
         labels = targets.argmax(1) if targets.is_floating_point() else targets
         correct = (output.argmax(1) == labels).sum()
         labelled = (labels >= 0).sum()
-        weight = torch.as_tensor(weight, dtype=torch.float64, device=loss.device)
+        if not isinstance(weight, Tensor):
+            weight = torch.full_like(loss, weight)
         self.sums += torch.stack([s.double() for s in (loss, weight, correct, labelled)])
 
     def epoch_means(self) -> dict[str, float]:

@@ -45,9 +45,13 @@ class Plan:
         Args:
             epoch: counted from 0.
             index: of each image in the data set as published, int64, (N,).
+
+        Returns:
+            int64, (N,), where ``index`` is: batches cut from it are there without a copy, which
+            on a GPU would wait for the step before.
         """
-        position = torch.empty(int(index.max()) + 1, dtype=torch.int64)
-        position[index] = torch.arange(len(index))
+        position = torch.empty(int(index.max()) + 1, dtype=torch.int64, device=index.device)
+        position[index] = torch.arange(len(index), device=index.device)
         return position[permuted(index, self.seed, Stream.ORDER, epoch)]
 
     def batch(self, order: Tensor, step: int) -> Tensor:
@@ -157,13 +161,12 @@ class Pipeline:
     def clean(self, positions: Tensor) -> Tensor:
         """The images as they are, normalised: float32, (n, C, H, W), channels last."""
         middle = self.augmentation.crop
-        pixels = self._windows[positions.to(self.index.device), middle, middle]
+        pixels = self._windows[positions, middle, middle]
         return self._normalised(pixels).permute(0, 3, 1, 2)
 
     def augmented(self, positions: Tensor, epoch: int) -> Tensor:
         """The images as this epoch sees them, normalised: float32, (n, C, H, W), channels last."""
         draws = self._draws(epoch)
-        positions = positions.to(self.index.device)
         if draws.mix is None:
             return self._unmixed(positions, draws).permute(0, 3, 1, 2)
         both = torch.cat([positions, draws.mix.partner[positions]])
@@ -177,7 +180,6 @@ class Pipeline:
             Class indices, int64, (n,), or, where the data set has them, images are mixed or
             `soft` is set, probabilities, float32, (n, C).
         """
-        positions = positions.to(self.index.device)
         if mix := self._draws(epoch).mix:
             return mix.targets(self.targets, positions, self.classes)
         targets = self.targets[positions]

@@ -39,7 +39,8 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
         The exit status: 0 done, 3 diverged, 128 + the signal's number stopped on request.
 
     Raises:
-        Refused: on options, data or a run folder that cannot work, before training starts.
+        Refused: on options, data or a run folder that cannot work, before training starts; and
+            where the GPU's memory does not suffice; the last checkpoint stays.
         OSError: if a checkpoint or a result cannot be written; the last checkpoint stays.
     """
     criterion = create_criterion(config)
@@ -61,7 +62,15 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
         with accelerator.local_main_process_first():
             dataset = data.load(config)
         criterion = create_criterion(config, dataset)
-        return Trainer(config, accelerator, dataset, criterion, record).run()
+        try:
+            return Trainer(config, accelerator, dataset, criterion, record).run()
+        except torch.OutOfMemoryError as error:
+            images = sum(split.pixels.nbytes for split in (dataset.train, dataset.val)) / 1e9
+            raise Refused(
+                f"the GPU's memory does not hold {config.model} with --batch-size "
+                f"{config.batch_size}, and {images:.1f} GB of images beside it: choose a smaller "
+                "--batch-size or smaller images, or divide the batch by --grad-accum"
+            ) from error
 
 
 def create_criterion(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
@@ -176,7 +185,7 @@ class Trainer:
         """The rest of an epoch, its evaluation and its record."""
         started = time.monotonic()
         plan = self.learner.plan
-        order = plan.order(self.at.epoch, self.dataset.train.index)
+        order = plan.order(self.at.epoch, self.learner.pipeline.index)
         images = 0
         while self.at.step < plan.steps:
             positions = plan.batch(order, self.at.step)

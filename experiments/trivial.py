@@ -23,6 +23,8 @@ Operation = Callable[[Tensor, Tensor], Tensor]
 def trivial_augment(pixels: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
     """Each image after its operation.
 
+    On a GPU this waits for the device, which tells how many images drew each operation.
+
     Args:
         pixels: uint8, (n, C, H, W).
         operation: position in `OPERATIONS` for each image, int64, (n,).
@@ -140,8 +142,8 @@ def grey(pixels: Tensor) -> Tensor:
     """Luma of ITU-R BT.601, rounded down: float32, (n, 1, H, W)."""
     if pixels.shape[1] != 3:
         return pixels[:, :1].float()
-    weights = torch.tensor(_LUMA, device=pixels.device).view(1, 3, 1, 1)
-    return (pixels * weights).sum(1, keepdim=True).floor()
+    red, green, blue = (pixels[:, i : i + 1] * share for i, share in enumerate(_LUMA))
+    return (red + green + blue).floor()
 
 
 def brightness(pixels: Tensor, strength: Tensor) -> Tensor:

@@ -186,6 +186,15 @@ def test_other_losses_train_too(train_here, loss):
     assert lines[-1]["train/loss"] < lines[0]["train/loss"]
 
 
+def test_a_batch_too_large_for_the_gpu_is_one_line(train_here, monkeypatch):
+    def step(self, positions):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    with pytest.raises(Refused, match=r"resnet8 with --batch-size 128, and 0\.0 GB.*--grad-accum"):
+        train_here()
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_over_fifty_epochs(train_here, monkeypatch):
     resident = []
