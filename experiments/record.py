@@ -116,11 +116,13 @@ class Record:
                 "give this one another --name, or start anew with --fresh"
             )
 
+    def _begun(self) -> dict[str, Any] | None:
+        """What config.json says of a run that has checkpoints."""
+        return _read_json(self.folder / "config.json") if any(self.checkpoints.glob("*")) else None
+
     def _check_same_data(self, resolved: Mapping[str, Any]) -> None:
         """Files under the same name may have changed since the run's last checkpoint."""
-        known = _read_json(self.folder / "config.json")
-        if known is None or not any(self.checkpoints.glob("*")):
-            return
+        known = self._begun() or {}
         now = json.loads(json.dumps(resolved))
         changed = [name for name in _DATA if name in known and known[name] != now.get(name)]
         if changed:
@@ -129,11 +131,14 @@ class Record:
                 "give it those again, or start anew with --fresh"
             )
 
-    def begin(self, resolved: Mapping[str, Any]) -> None:
+    def begin(self, resolved: Mapping[str, Any]) -> list[str]:
         """Write config.json and start logging to W&B.
 
         Args:
             resolved: what the options came to: device, precision, processes, sizes, ...
+
+        Returns:
+            What is other than where the run began, and changes the bits of its result.
 
         Raises:
             Refused: where the run began with other data than these, under the same options.
@@ -148,8 +153,13 @@ class Record:
             "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
             | {"python": platform.python_version()},
         }
+        begun = self._begun() or described
+        before, now = _circumstances(begun), _circumstances(described)
+        changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
+        described["changes"] = [*begun.get("changes", []), *changes]
         write_json(self.folder / "config.json", {"config": self.config.to_dict(), **described})
         self._tracker = tracking.start(self.config, self.folder, described)
+        return changes
 
     def rewind(self, epoch: int) -> None:
         """Keep the metrics of the first ``epoch`` epochs: those after them are trained again."""
@@ -204,6 +214,18 @@ class Record:
         """End the W&B run of a run that is not finished."""
         if self._tracker:
             self._tracker.stop()
+
+
+def _circumstances(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bits of a result depend on, beside options and data."""
+    hardware, versions = described.get("hardware", {}), described.get("versions", {})
+    names = ("device", "precision", "processes", "threads")
+    found = {name: described.get(name) for name in names}
+    return (
+        found
+        | {name: hardware.get(name) for name in ("cpu", "gpu")}
+        | {"torch": versions.get("torch")}
+    )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

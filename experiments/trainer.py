@@ -140,25 +140,25 @@ class Trainer:
 
     def run(self) -> int:
         """Train to the end, or to the request to stop; returns the exit status."""
-        distributed.on_main(self.accelerator, self._begin)
+        changes = distributed.on_main(self.accelerator, self._begin)
         resumed = self._resume()
         label, speaks = f"{self.config.run_name}: step", self.accelerator.is_main_process
         with (
             StopRequest() as self.stop,
             Progress(label, self.learner.steps, self.steps_done, speaks) as self.progress,
         ):
-            self._introduce(resumed)
+            self._introduce(resumed, changes)
             while self.at.epoch < self.config.epochs:
                 status = self._epoch()
                 if status != DONE:
                     return status
         return self._finish()
 
-    def _begin(self) -> None:
+    def _begin(self) -> list[str]:
         assert self.record, "the main process has one"
-        self.record.begin(self._resolved())
+        return self.record.begin(self._resolved())
 
-    def _introduce(self, resumed: bool) -> None:
+    def _introduce(self, resumed: bool, changes: list[str]) -> None:
         n, sizes = self.accelerator.num_processes, self._resolved()["sizes"]
         threads, steps = torch.get_num_threads(), self.learner.steps
         self.progress.print(
@@ -180,6 +180,11 @@ class Trainer:
             )
         if resumed:
             self.progress.print(f"continuing at epoch {self.at.epoch + 1}, step {self.at.step}")
+        if changes:
+            self.progress.print(
+                "the result will not be bit for bit that of an uninterrupted run: "
+                f"{', '.join(changes)}"
+            )
 
     def _epoch(self) -> int:
         """The rest of an epoch, its evaluation and its record."""

@@ -128,6 +128,32 @@ def test_resuming_from_every_step_equals_never_having_stopped(train_here, tmp_pa
         assert result_hash(folder) == expected, f"stopped after step {step}"
 
 
+def test_a_run_that_goes_on_elsewhere_says_what_is_other(train_here, monkeypatch, capsys):
+    def changes():
+        return json.loads((folder / "config.json").read_text())["changes"]
+
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        folder, _ = train_here()
+        assert changes() == []
+    with monkeypatch.context() as patch:
+        stop_after(patch, 6)
+        train_here(threads=2)
+    noted = ["threads 1 -> 2"]
+    assert (
+        "not be bit for bit that of an uninterrupted run: threads 1 -> 2"
+        in capsys.readouterr().out
+    )
+    assert changes() == noted
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        train_here(threads=2)
+    assert "bit for bit" not in capsys.readouterr().out
+    assert changes() == noted
+    train_here(threads=1)
+    assert changes() == [*noted, "threads 2 -> 1"]
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
 def test_signals_checkpoint_at_the_next_step(train_here, monkeypatch, capsys, name):
     number = getattr(signal, name)
