@@ -12,7 +12,7 @@ from rich.text import Text
 
 from analyze.cells import by_setting, formatted, setting_title
 from analyze.comparisons import is_scale_bound
-from analyze.runs import LeftOut, Run, option_texts, read_runs, varying
+from analyze.runs import LeftOut, Run, none_usable, option_texts, read_runs, varying
 from analyze.sources import resolve
 
 # What can be chosen by, and whether more is better.
@@ -38,7 +38,7 @@ def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.D
         numbers, so that a better one may lie beyond.
 
     Raises:
-        ValueError: A path without runs, no finished run, an option that no run has or that does
+        ValueError: A path without runs, no usable run, an option that no run has or that does
             not vary, an unknown metric, a run whose summary lacks it, or one whose loss trains
             scores without a scale, on which the metric depends.
     """
@@ -48,8 +48,7 @@ def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.D
     finished, left_out = read_runs(folders)
     known: list[Run | LeftOut] = [*finished, *(out for out in left_out if out.setting is not None)]
     if not finished:
-        reasons = "; ".join(f"{out.path.name} is {out.reason}" for out in [*left_out, *unreadable])
-        raise ValueError(f"no finished run: {reasons}")
+        raise none_usable([*left_out, *unreadable])
     options = varying([one.setting for one in known if one.setting])
     if option not in options:
         raise ValueError(

@@ -14,7 +14,7 @@ from analyze.predictions import Floats
 from analyze.progress import track
 from analyze.reduced import FILE as REDUCED
 from analyze.reduced import is_reduced, read_reduced
-from analyze.runs import LeftOut, Run, as_text, option_texts, read_runs, varying
+from analyze.runs import LeftOut, Run, as_text, none_usable, option_texts, read_runs, varying
 from analyze.sources import resolve
 from analyze.tables import losses_table, runs_table
 
@@ -95,8 +95,7 @@ def build_report(
     evaluated.sort(key=lambda one: (as_text(one.run.setting), one.run.loss, one.run.seed))
     left_out = sorted(left_out + others, key=lambda out: out.path)
     if not evaluated:
-        reasons = "; ".join(f"{out.path.name} is {out.reason}" for out in left_out[:3])
-        raise ValueError(f"none of {len(left_out)} runs can be used: {reasons}")
+        raise none_usable(left_out)
     reference = REFERENCE if reference is None else reference
     diverged = [out for out in left_out if out.diverged and out.setting is not None]
     settings = [one.run.setting for one in evaluated]

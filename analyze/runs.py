@@ -70,6 +70,12 @@ class LeftOut:
     folder: Path | None = None
 
 
+def none_usable(left_out: Sequence[LeftOut]) -> ValueError:
+    """The refusal where every run is left out, with the reasons of the first three."""
+    reasons = "; ".join(f"{out.path.name} is {out.reason}" for out in left_out[:3])
+    return ValueError(f"none of {len(left_out)} runs can be used: {reasons}")
+
+
 def is_run_folder(folder: Path) -> bool:
     """Whether the trainer or a study wrote this folder, be it only to say why the run failed."""
     return any((folder / name).is_file() for name in ("config.json", "summary.json", FAILURE))

@@ -72,14 +72,15 @@ def _examine(runs: Sequence[RunConfig], mouth: Connection) -> None:
     from experiments.trainer import create_criterion
 
     on_cpu = os.environ.get("ACCELERATE_USE_CPU") == "true"
-    mouth.send(0 if on_cpu else torch.cuda.device_count())
-    for run in runs:
-        try:
-            create_criterion(run)
-        except Refused as refusal:
-            mouth.send((run, str(refusal)))
-        except Exception:
-            continue
+    with contextlib.suppress(BrokenPipeError):  # who asked has been stopped meanwhile
+        mouth.send(0 if on_cpu else torch.cuda.device_count())
+        for run in runs:
+            try:
+                create_criterion(run)
+            except Refused as refusal:
+                mouth.send((run, str(refusal)))
+            except Exception:
+                continue
 
 
 def surroundings(rank: int, processes: int, port: int, gpus: Sequence[int]) -> dict[str, str]:

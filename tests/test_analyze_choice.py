@@ -120,4 +120,4 @@ def test_refusals(study, words, told, capsys):
 def test_nothing_finished(tmp_path, capsys):
     write_run(tmp_path, status=None)
     assert main(["choose", str(tmp_path), "--option", "lr"]) == 2
-    assert "no finished run" in capsys.readouterr().err
+    assert "runs can be used: " in capsys.readouterr().err
