@@ -12,9 +12,12 @@ def main() -> int:
     try:
         config = parse()
         # torch takes seconds to import: --help and a mistyped option should not wait for it.
+        from experiments import distributed
         from experiments.trainer import train
 
-        return train(config)
+        status = train(config)
+        distributed.leave()
+        return status
     except Refused as refusal:
         return _say(f"train.py: {refusal}", 2)
     except OSError as error:

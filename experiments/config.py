@@ -141,7 +141,8 @@ class RunConfig:
     temperature: float = 4.0
 
     # auto takes bf16 where matrix units compute it natively (CUDA from Ampere on, CPUs with
-    # AMX), else float32. The loss is computed in float32 always.
+    # AMX), else float32. The loss is computed in float32 always. What `accelerate launch` says of
+    # precision is not looked at.
     mixed_precision: MixedPrecision = "auto"
     # torch.compile the model: pays on long runs; the first step takes a minute or so.
     compile: bool = False
@@ -327,10 +328,10 @@ def parse_milestones(text: str, epochs: int) -> list[float]:
     except ValueError:
         values = [math.nan]
     fractions = values if all(0 < v < 1 for v in values) else [v / epochs for v in values]
-    if not all(v > 0 for v in fractions) or fractions != sorted(fractions):
+    if not all(0 < v < 1 for v in fractions) or fractions != sorted(fractions):
         raise Refused(
-            "--milestones must be ascending fractions of the run (0.5,0.75) "
-            f"or epochs (150,250), got {text!r}"
+            "--milestones must be ascending fractions of the run (0.5,0.75), or epochs before its "
+            f"last (150,250), got {text!r} with --epochs {epochs}"
         )
     return fractions
 

@@ -15,6 +15,7 @@ Validation and test images keep the labels that the data set gives them.
 
 from __future__ import annotations
 
+import hashlib
 import urllib.error
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments import class_weights, folder, label_file, labels, selection
+from experiments import class_weights, folder, label_file, labels, locks, selection
 from experiments.config import Refused, RunConfig
 from experiments.fingerprint import fingerprint
 from experiments.randomness import Stream
@@ -88,6 +89,14 @@ class Data:
     class_weights: Tensor | None = None
     test_probabilities: Tensor | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def images_sha256(self) -> str:
+        """Over the pixels of all three parts, and the labels of validation and test."""
+        digest = hashlib.sha256()
+        parts = (self.train, self.val, self.test)
+        for tensor in (*(part.pixels for part in parts), self.val.targets, self.test.targets):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
 
 
 def load(config: RunConfig) -> Data:
@@ -230,7 +239,8 @@ def _cifar(name: str, root: Path) -> Source:
         "download with --dataset digits."
     )
     try:
-        train, test = (dataset(root, train=part, download=True) for part in (True, False))
+        with locks.alone(root / f".{name}.lock"):  # other runs may want to download it, too
+            train, test = (dataset(root, train=part, download=True) for part in (True, False))
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         raise Refused(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import Tensor
 
 from experiments import hardware
@@ -19,34 +19,44 @@ from experiments.config import Refused, RunConfig
 T = TypeVar("T")
 
 
+def on_cpu() -> bool:
+    """Whether runs train on the CPU: there is no GPU, or accelerate was told so."""
+    return not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
 def start(config: RunConfig) -> Accelerator:
     """Join the processes of the run, choose device and precision, set the CPU threads.
 
     Raises:
         Refused: where precision or ``--sync-bn`` need a GPU that is not there.
     """
-    on_cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "true"
-    device = torch.device("cpu" if on_cpu else "cuda")
+    cpu = on_cpu()
+    device = torch.device("cpu" if cpu else "cuda")
     precision: str = config.mixed_precision
     if precision == "auto":
         precision = "bf16" if hardware.native_bf16(device) else "no"
-    if on_cpu and precision == "fp16":
+    if cpu and precision == "fp16":
         raise Refused("--mixed-precision fp16 needs a GPU; on this CPU choose auto, no or bf16")
-    if on_cpu and config.sync_bn:
+    if cpu and config.sync_bn:
         raise Refused("--sync-bn needs GPUs: torch has no SyncBatchNorm on the CPU")
-    if on_cpu:
+    if cpu:
         hardware.keep_freed_memory()
     # accelerate reads the launcher's choice from here; ours is the command line's.
     os.environ["ACCELERATE_MIXED_PRECISION"] = precision
     patience = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=10))
     accelerator = Accelerator(
-        cpu=on_cpu,
+        cpu=cpu,
         mixed_precision=precision,
         kwargs_handlers=[patience],
-        step_scheduler_with_optimizer=False,
     )
     hardware.use_threads(config.threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return accelerator
+
+
+def leave() -> None:
+    """Take leave of the other processes, before this one ends."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class Agreement:

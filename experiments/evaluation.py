@@ -15,7 +15,9 @@ from experiments.data import Data, Images
 from experiments.learner import Learner
 from experiments.pipeline import Pipeline
 
-_BATCH = 500
+# Images at once; and, since a training step has room for its share of a batch and for all that
+# the backward pass needs, how many such shares.
+_AT_ONCE, _SHARES = 500, 4
 
 
 def pipeline(images: Images, dataset: Data, learner: Learner) -> Pipeline:
@@ -33,9 +35,8 @@ def predict(learner: Learner, images: Pipeline) -> NDArray[np.float32]:
     learner.model.eval()
     everything = torch.arange(len(images), device=images.index.device)
     mine = distributed.share(learner.accelerator, everything)
-    parts: list[Tensor] = [
-        learner.network(images.clean(positions)).float() for positions in torch.split(mine, _BATCH)
-    ]
+    batches = torch.split(mine, min(_AT_ONCE, _SHARES * learner.share_size))
+    parts: list[Tensor] = [learner.network(images.clean(batch)).float() for batch in batches]
     rows = distributed.gathered(learner.accelerator, torch.cat(parts), len(images))
     logits: NDArray[np.float32] = rows.cpu().numpy()
     return logits

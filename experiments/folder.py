@@ -1,7 +1,7 @@
 """Folders of image files, decoded once into a cache.
 
 The layout is torchvision's ImageFolder: ``ROOT/train/CLASS/FILE`` and ``ROOT/test/CLASS/FILE``,
-classes in the order of their names, files in the order of theirs.
+classes in the order of their names, files in the order of theirs, those of subfolders after them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from experiments import cores
+from experiments import cores, locks
 from experiments.config import Refused
 from experiments.progress import Progress
 
@@ -67,10 +67,11 @@ def read(root: Path, image_size: int) -> Decoded:
         if empty := [name for label, name in enumerate(classes) if label not in seen]:
             raise Refused(f"no images in {root / part / empty[0]}: every class needs some")
     cache = _cache_path(root, files, image_size)
-    pixels = _cached(cache)
-    if pixels is None:
-        pixels = _decode_all(root, files, image_size)
-        _store(cache, pixels)
+    with locks.alone(cache.with_name(".decoded.lock")):
+        pixels = _cached(cache)
+        if pixels is None:
+            pixels = _decode_all(root, files, image_size)
+            _store(cache, pixels)
     targets = {part: np.array([f.label for f in files[part]], dtype=np.int64) for part in PARTS}
     return Decoded(pixels, targets, classes)
 
@@ -105,11 +106,26 @@ def _classes(root: Path) -> tuple[str, ...]:
 
 def _files(root: Path, part: str, classes: tuple[str, ...]) -> Iterator[_File]:
     for label, name in enumerate(classes):
-        for entry in sorted(os.scandir(root / part / name), key=lambda e: e.name):
-            if entry.name.rpartition(".")[2].lower() in SUFFIXES:
-                stat = entry.stat()
-                path = f"{part}/{name}/{entry.name}"
-                yield _File(path, label, stat.st_size, stat.st_mtime_ns)
+        top = f"{part}/{name}"
+        for place, _, names in sorted(os.walk(root / top, followlinks=True, onerror=_refuse)):
+            below = place.removeprefix(str(root / top))
+            for path in (f"{top}{below}/{file}" for file in sorted(names)):
+                if path.rpartition(".")[2].lower() in SUFFIXES:
+                    yield _file(root, path, label)
+
+
+def _file(root: Path, path: str, label: int) -> _File:
+    try:
+        stat = (root / path).stat()
+    except OSError as error:
+        _refuse(error)
+    return _File(path, label, stat.st_size, stat.st_mtime_ns)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise Refused(
+        f"cannot read {error.filename} ({error.strerror}): repair or remove it"
+    ) from error
 
 
 def _cache_path(root: Path, files: dict[str, list[_File]], image_size: int) -> Path:

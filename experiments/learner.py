@@ -57,6 +57,9 @@ class Learner:
         self.steps = self.plan.steps * config.epochs
 
         network = models.create(config.model, len(dataset.classes), channels, config.seed)
+        models.try_out(network, config.model, dataset.train.pixels.shape[1:])
+        if self._smallest_share() < 2:
+            models.refuse_single_images(network, config, dataset.train.pixels.shape[1:])
         if config.sync_bn:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)
@@ -69,6 +72,35 @@ class Learner:
         )
         temperature = config.temperature if self.teacher else 1.0
         self.objective = Objective(self.criterion, accelerator, temperature)
+
+    def _smallest_share(self) -> int:
+        """The fewest images that a process computes at once in an epoch."""
+        last = self.plan.size - (self.plan.steps - 1) * self.plan.batch_size
+        shares: int = self.config.grad_accum * self.accelerator.num_processes
+        return min(self.plan.batch_size, last) // shares
+
+    @property
+    def share_size(self) -> int:
+        """Images that a process computes at once: of a batch its share of one piece."""
+        shares: int = self.config.grad_accum * self.accelerator.num_processes
+        return -(-min(self.config.batch_size, self.plan.size) // shares)
+
+    def settle(self) -> None:
+        """Pass once forward and backward without taking a step, where processes sum gradients.
+
+        DistributedDataParallel sums them in buckets, and orders these anew after its first
+        backward pass: so it is had before the first step, of a run that is resumed as well, else
+        its sums of three addends or more would be rounded otherwise than they were.
+        """
+        if self.accelerator.num_processes < 3:  # the sum of two is the same in any order
+            return
+        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        positions = torch.arange(len(self.pipeline), device=self.pipeline.index.device)
+        self.model.train()
+        self.model(self.pipeline.clean(positions[: max(2, self.share_size)])).sum().backward()
+        self.optimizer.zero_grad()
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(buffers[name])
 
     def step(self, positions: Tensor, epoch: int, step: int) -> Tensor:
         """One optimizer step on a global batch.

@@ -1,4 +1,4 @@
-"""Who trains a run: a lock on its folder, which the kernel releases when its holder ends."""
+"""Locks on files, which the kernel releases when their holder ends: on a run, and on its data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import fcntl
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +41,23 @@ def acquire(folder: Path) -> IO[str]:
             return lock
     with lock:
         raise Taken(f"{folder} is being trained by {_owner(lock)}")
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in the block with the same path.
+
+    Where the file cannot be written, nothing is waited for.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    except OSError:
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def holder(folder: Path) -> str | None:

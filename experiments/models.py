@@ -8,13 +8,14 @@ the precision of the layers before it, so that logits are never rounded to bfloa
 
 from __future__ import annotations
 
+import copy
 import difflib
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.config import Refused
+from experiments.config import Refused, RunConfig
 
 _CIFAR_DEPTHS = {f"resnet{6 * n + 2}": n for n in (1, 3, 5, 7, 9, 18)}
 _IMAGENET_MODELS = ("resnet18", "resnet34", "resnet50")
@@ -113,6 +114,49 @@ def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Modul
                 _use_cifar_stem(model, in_channels)
     _widen_classifier(model)
     return model
+
+
+@torch.no_grad()
+def try_out(network: nn.Module, name: str, shape: torch.Size) -> None:
+    """Let a model see one image.
+
+    Args:
+        network: on the CPU.
+        name: of the model, for the refusal.
+        shape: of the image, (C_in, H, W).
+
+    Raises:
+        Refused: if it cannot take it.
+    """
+    try:
+        network.eval()(torch.zeros(1, *shape))
+    except Exception as error:  # a library's model may raise anything
+        raise Refused(
+            f"--model {name} cannot take images of {shape[1]}x{shape[2]} pixels: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+@torch.no_grad()
+def refuse_single_images(network: nn.Module, config: RunConfig, shape: torch.Size) -> None:
+    """Where a process computes one image alone, BatchNorm needs several places in it.
+
+    Args:
+        network: on the CPU.
+        config: of the run, which has such shares of a batch.
+        shape: of the image, (C_in, H, W).
+
+    Raises:
+        Refused: where a layer has but one.
+    """
+    try:
+        copy.deepcopy(network).train()(torch.zeros(1, *shape))
+    except ValueError as error:
+        raise Refused(
+            f"--batch-size {config.batch_size} leaves a process with a single image of an epoch's "
+            f"last batch, too few for the BatchNorm of {config.model} on images of "
+            f"{shape[1]}x{shape[2]} pixels: choose another --batch-size"
+        ) from error
 
 
 def _from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:

@@ -43,7 +43,7 @@ def sgd(model: nn.Module, config: RunConfig) -> torch.optim.SGD:
     the function that the network computes.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -53,3 +53,9 @@ def sgd(model: nn.Module, config: RunConfig) -> torch.optim.SGD:
         nesterov=config.nesterov and config.momentum > 0,
         fused=True,
     )
+    if config.momentum:
+        # Where float16's gradient scaler skips the first step, the fused kernel would leave the
+        # momentum that it has just allocated as it found it.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer

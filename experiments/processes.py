@@ -69,11 +69,11 @@ def _examine(runs: Sequence[RunConfig], mouth: Connection) -> None:
     """
     import torch
 
+    from experiments import distributed
     from experiments.trainer import create_criterion
 
-    on_cpu = os.environ.get("ACCELERATE_USE_CPU") == "true"
     with contextlib.suppress(BrokenPipeError):  # who asked has been stopped meanwhile
-        mouth.send(0 if on_cpu else torch.cuda.device_count())
+        mouth.send(0 if distributed.on_cpu() else torch.cuda.device_count())
         for run in runs:
             try:
                 create_criterion(run)

@@ -28,7 +28,6 @@ class Progress:
         self.enabled = enabled
         self._started, self._done_before = time.monotonic(), done
         self._last_line = self._started
-        self._note = ""
         self._bar: Bar | None = None
         if enabled and sys.stderr.isatty():
             self._bar = Bar(
@@ -37,11 +36,10 @@ class Progress:
                 MofNCompleteColumn(),
                 TextColumn("left:"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._bar.add_task(label, total=total, completed=done, note="")
+            self._task = self._bar.add_task(label, total=total, completed=done)
 
     def __enter__(self) -> Progress:
         """Show the bar."""
@@ -59,17 +57,14 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def advance(self, by: int = 1, note: str = "") -> None:
-        """Count ``by`` more; the note stands behind the numbers."""
+    def advance(self, by: int = 1) -> None:
+        """Count ``by`` more."""
         self.done += by
-        self._note = note or self._note
         if self._bar:
-            self._bar.update(self._task, completed=self.done, note=self._note)
+            self._bar.update(self._task, completed=self.done)
         elif self.enabled and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self.print(
-                f"{self.label} {self.done:,}/{self.total:,}, {self.time_left()} left {self._note}"
-            )
+            self.print(f"{self.label} {self.done:,}/{self.total:,}, {self.time_left()} left")
 
     def print(self, line: str) -> None:
         """A line that stays."""

@@ -32,7 +32,9 @@ from experiments.config import Refused, RunConfig
 
 _VERSIONS = ("torch", "torchvision", "timm", "accelerate", "wandb", "numpy")
 # What config.json says of the data, which a resumed run must find as they were.
-_DATA = ("sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
+_DATA = ("images_sha256", "sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
+# By one of these a run's folder is known: what a run writes first, or a study for it.
+_TRACES = {"config.json", "log.txt", "failure.json"}
 
 
 class Record:
@@ -83,9 +85,13 @@ class Record:
         return summary
 
     def _clear(self) -> None:
-        for path in self.folder.iterdir():
-            if path.name == ".lock":
-                continue
+        found = [path for path in self.folder.iterdir() if path.name != ".lock"]
+        if found and not _TRACES & {path.name for path in found}:
+            raise Refused(
+                f"{self.folder} is not empty and holds no run, so --fresh does not delete it: "
+                "name another with --name or --output"
+            )
+        for path in found:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

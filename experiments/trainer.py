@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass
 from typing import IO, Any
@@ -59,8 +60,7 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
                 ended = "has diverged" if finished["status"] == "diverged" else "is finished"
                 print(f"{record.folder} {ended}; --fresh trains it anew")
             return DONE if finished["status"] == "finished" else FAILED
-        with accelerator.local_main_process_first():
-            dataset = data.load(config)
+        dataset = data.load(config)
         criterion = create_criterion(config, dataset)
         try:
             return Trainer(config, accelerator, dataset, criterion, record).run()
@@ -142,6 +142,7 @@ class Trainer:
         """Train to the end, or to the request to stop; returns the exit status."""
         changes = distributed.on_main(self.accelerator, self._begin)
         resumed = self._resume()
+        self.learner.settle()
         label, speaks = f"{self.config.run_name}: step", self.accelerator.is_main_process
         with (
             StopRequest() as self.stop,
@@ -156,7 +157,8 @@ class Trainer:
 
     def _begin(self) -> list[str]:
         assert self.record, "the main process has one"
-        return self.record.begin(self._resolved())
+        fingerprint = {"images_sha256": self.dataset.images_sha256()}
+        return self.record.begin(self._resolved() | fingerprint)
 
     def _introduce(self, resumed: bool, changes: list[str]) -> None:
         n, sizes = self.accelerator.num_processes, self._resolved()["sizes"]
@@ -241,6 +243,11 @@ class Trainer:
         """Whether any process has seen a non-finite loss."""
         return self.agreement.max(self.watch.earliness) != [NEVER]
 
+    def _last_loss(self) -> float | None:
+        """The last loss of a batch that was a number, over all processes."""
+        value = float(distributed.summed(self.accelerator, self.watch.last_loss))
+        return value if math.isfinite(value) else None
+
     def _checkpoint_due(self) -> bool:
         steps, seconds = parse_interval(self.config.checkpoint_every)
         if steps:
@@ -254,7 +261,7 @@ class Trainer:
         Args:
             seconds: of this epoch, which the position does not count yet.
         """
-        tensors = self.learner.tensors()
+        tensors, last_loss = self.learner.tensors(), self._last_loss()
         self._saved = time.monotonic()
         if self.record:
             state = {
@@ -262,7 +269,7 @@ class Trainer:
                 "epoch": self.at.epoch,
                 "step": self.at.step,
                 "seconds": self.at.seconds + seconds,
-                "last_loss": self.watch.last_loss,
+                "last_loss": last_loss,
                 "scaler": self.learner.scaler_state(),
             }
             checkpoint.save(self.record.checkpoints, self.steps_done, Checkpoint(tensors, state))
@@ -278,7 +285,8 @@ class Trainer:
             if state["hash"] != self.config.hash:
                 raise Refused(f"{folder} belongs to a run with other options: use --fresh")
             self.at = Position(state["epoch"], state["step"], state["seconds"])
-            self.watch = Watch(self.accelerator.device, state["last_loss"])
+            mine = state["last_loss"] if self.accelerator.is_main_process else 0.0
+            self.watch = Watch(self.accelerator.device, mine)
             self.learner.restore(saved.tensors, state["scaler"])
         if self.record:
             self.record.rewind(self.at.epoch)
@@ -338,13 +346,14 @@ class Trainer:
         """A result, not an accident: the step, and the last loss that was a number."""
         step = -self.agreement.max(self.watch.earliness)[0]
         self.at.seconds += seconds
+        last_loss = self._last_loss()
         self.progress.print(
             f"{self.config.loss} diverged: the loss is not finite at step {step} "
             f"(epoch {step // self.learner.plan.steps + 1}, "
             f"learning rate {self.learner.learning_rate(step):.3g})"
         )
         if self.record:
-            end = {"diverged_step": step, "last_train_loss": self.watch.last_loss}
+            end = {"diverged_step": step, "last_train_loss": last_loss}
             self.record.finish(self._summary("diverged") | end, {}, {})
         self.accelerator.wait_for_everyone()
         return FAILED

@@ -16,19 +16,22 @@ class Watch:
     Args:
         device: where the losses are.
         last_loss: the last loss that was a number, before this watch began.
+
+    Attributes:
+        last_loss: the last loss that was a number, a scalar; NaN if there was none.
     """
 
     def __init__(self, device: torch.device, last_loss: float | None = None) -> None:
         self._first_bad_step = torch.full((), -NEVER, dtype=torch.int64, device=device)
         start = math.nan if last_loss is None else last_loss
-        self._last_loss = torch.full((), start, device=device)
+        self.last_loss = torch.full((), start, device=device)
 
     def note(self, loss: Tensor, step: int) -> None:
         """Look at the loss of a step."""
         finite = torch.isfinite(loss)
         bad = torch.where(finite, -NEVER, step)
         self._first_bad_step = torch.minimum(self._first_bad_step, bad)
-        self._last_loss = torch.where(finite, loss, self._last_loss)
+        self.last_loss = torch.where(finite, loss, self.last_loss)
 
     @property
     def earliness(self) -> int:
@@ -37,9 +40,3 @@ class Watch:
         The largest over the processes is that of the first step that any of them saw.
         """
         return -int(self._first_bad_step)
-
-    @property
-    def last_loss(self) -> float | None:
-        """The last loss that was a number, if there was one."""
-        value = float(self._last_loss)
-        return value if math.isfinite(value) else None

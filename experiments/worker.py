@@ -44,9 +44,12 @@ def execute(config: RunConfig, rank: int = 0) -> int:
         state.forgive(config)
     _print_to_log(config)
     try:
+        from experiments import distributed
         from experiments.trainer import train
 
-        return train(config, lock)
+        status = train(config, lock)
+        distributed.leave()
+        return status
     except Refused as refusal:
         reason = str(refusal)
         print(reason)

@@ -58,10 +58,11 @@ def thirty_steps(loss, dtype, accumulation):
     run = Trainer(config, accelerator, replace(images, train=train), criterion, None)
     for step in range(30):
         run.at.epoch, run.at.step = divmod(step, run.learner.plan.steps)
-        order = run.learner.plan.order(run.at.epoch, train.index)
+        order = run.learner.plan.order(run.at.epoch, run.learner.pipeline.index)
         run._step(run.learner.plan.batch(order, run.at.step))
     return run.learner.network.state_dict() | {
-        "_sums": distributed.summed(accelerator, run.learner.objective.sums)
+        "_last_loss": torch.tensor(run._last_loss()),
+        "_sums": distributed.summed(accelerator, run.learner.objective.sums),
     }
 
 
@@ -86,7 +87,7 @@ def stop_and_resume(out):
         def counting(self, positions, step=step):
             real(self, positions)
             here = self.at.epoch * self.learner.plan.steps + self.at.step + 1
-            if here == step and os.environ["RANK"] == str(step % 2):
+            if here == step and int(os.environ["RANK"]) == step % int(os.environ["WORLD_SIZE"]):
                 os.kill(os.getpid(), 15)
 
         options = {"output": out, "study": f"stop-{step}", "batch_size": 250, "mixup": 0.4}

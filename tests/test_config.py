@@ -49,6 +49,7 @@ def test_booleans_are_read_as_people_and_sweep_agents_write_them(words, value):
         ("--checkpoint-every 5h", "--checkpoint-every must be a number of steps"),
         ("--milestones 250,150", "--milestones must be ascending"),
         ("--milestones a", "--milestones must be ascending"),
+        ("--milestones 150,250", "before its last (150,250), got '150,250' with --epochs 30"),
         ("--name a/b", "--name must be a folder's name"),
         ("--study ..", "--study must be a folder's name"),
         ("--loss", "--loss needs a value"),

@@ -6,12 +6,15 @@ import io
 import pickle
 import tarfile
 import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -150,6 +153,26 @@ def test_cifar_is_downloaded_checked_and_read_as_published(archive, tmp_path):
     assert loaded.test.targets.tolist() == files["test_batch"]["labels"]
     (served / "cifar.tar.gz").unlink()
     assert len(load_cifar(tmp_path / "data").test) == 20, "the second time needs no server"
+
+
+def test_runs_that_start_together_download_once(archive, tmp_path, monkeypatch):
+    downloads = []
+    real = CIFAR10.download
+    monkeypatch.setattr(CIFAR10, "download", lambda self: downloads.append(1) or real(self))
+    taken = []
+    real_retrieve = torchvision.datasets.utils._urlretrieve
+
+    def slowly(*args, **kwargs):
+        taken.append(1)
+        time.sleep(0.5)
+        real_retrieve(*args, **kwargs)
+
+    monkeypatch.setattr(torchvision.datasets.utils, "_urlretrieve", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(load_cifar, 4 * [tmp_path / "data"]))
+    assert len(downloads) == 8, "every run looks for both parts"
+    assert len(taken) == 1
+    assert all(len(one.test) == 20 for one in loaded)
 
 
 def test_a_download_that_is_not_the_published_file_is_refused(archive, tmp_path):

@@ -11,6 +11,8 @@ import pytest
 import torch
 from conftest import ROOT, TINY, command, environment, flags, metrics, result_hash
 
+from experiments import distributed
+
 LIMITS = {"torch.float32": 1e-5, "torch.float64": 1e-12}
 
 
@@ -48,8 +50,20 @@ def test_several_processes_have_the_weights_of_one(tmp_path, one_process, proces
             assert difference <= limit, (case, name, float(difference))
 
 
-def test_two_processes_resume_from_every_step(tmp_path):
-    launch(2, "stop_and_resume", tmp_path)
+@pytest.mark.parametrize(
+    ("said", "on_cpu"), [(None, False), ("False", False), ("True", True), ("true", True)]
+)
+def test_accelerate_may_be_told_to_leave_the_gpu_alone(monkeypatch, said, on_cpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    if said:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", said)  # as `accelerate launch --cpu` writes it
+    assert distributed.on_cpu() == on_cpu
+
+
+@pytest.mark.parametrize("processes", [2, 3])  # sums of three depend on their order
+def test_several_processes_resume_from_every_step(tmp_path, processes):
+    launch(processes, "stop_and_resume", tmp_path)
     hashes = [result_hash(next(study.iterdir())) for study in tmp_path.glob("stop-*")]
     assert len(hashes) == 11
     assert len(set(hashes)) == 1

@@ -53,6 +53,9 @@ def test_images_and_labels_are_imagefolders_in_its_order(root):
     for name in ("b10.PNG", "b9.png", "a.png"):
         picture(len(name)).save(root / "train" / "dog" / name, format="png")
     (root / "train" / "dog" / "notes.txt").write_text("no image")
+    for below in ("b", "a/c", "z.png"):
+        (root / "train" / "dog" / below).mkdir(parents=True)
+        picture(20 + len(below)).save(root / "train" / "dog" / below / "1.png")
     decoded = folder.read(root, SIZE)
     for part in folder.PARTS:
         theirs = ImageFolder(root / part)
@@ -116,7 +119,7 @@ def as_16_bits(path):
         (truncate, "cannot decode"),
         (lambda path: path.write_bytes(b""), "cannot decode"),
         (lambda path: path.write_text("no image"), "cannot decode"),
-        (lambda path: (path.unlink(), path.mkdir()), "cannot decode"),
+        (lambda path: (path.unlink(), path.symlink_to("nowhere")), "No such file"),
         (as_16_bits, "8 bits a channel are needed"),
     ],
 )

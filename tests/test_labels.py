@@ -1,5 +1,6 @@
 """Labels from files, noise, missing labels, class weights: what they do."""
 
+import itertools
 import json
 import signal
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import metrics, stop_after
+from PIL import Image
 from scipy import stats
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -169,6 +171,25 @@ def test_a_file_that_changed_since_the_checkpoint_is_refused(train_here, tmp_pat
         train_here(train_labels=path)
     saved(tmp_path / "labels.npy", np.arange(IMAGES) % 10)
     assert train_here(train_labels=path) == (folder, 0)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_images_that_changed_since_the_checkpoint_are_refused(
+    train_here, tmp_path, monkeypatch, part
+):
+    for name, (split, n) in itertools.product("ab", [("train", 40), ("test", 5)]):
+        (tmp_path / split / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
+    options = {"dataset": "folder", "data_dir": tmp_path, "image_size": 8, "batch_size": 20}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        train_here(**options)
+    changed = tmp_path / part / "a" / "3.png"
+    Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
+    with pytest.raises(Refused, match=r"begun with other data \(changed: images_sha256"):
+        train_here(**options)
 
 
 def test_peoples_probabilities_for_the_test_images_join_the_metrics(train_here, tmp_path):

@@ -64,6 +64,18 @@ def test_shortcuts_have_no_parameters_and_pass_the_identity():
     assert shortcut[:, :8].abs().sum() == shortcut[:, 24:].abs().sum() == 0
 
 
+def test_images_that_a_model_cannot_take_are_refused_before_training(train_here):
+    with pytest.raises(Refused, match=r"vit_tiny_patch16_224 cannot take images of 8x8 pixels: "):
+        train_here(model="timm:vit_tiny_patch16_224")
+
+
+def test_a_last_batch_of_one_image_is_refused_where_batchnorm_would_fail(train_here):
+    with pytest.raises(Refused, match=r"--batch-size 128 leaves .* a single image"):
+        train_here(model="resnet18", train_size=129)
+    _, status = train_here(train_size=129, epochs=1)  # resnet8 ends with 2x2 places
+    assert status == 0
+
+
 def test_a_model_that_timm_does_not_have_is_refused_with_those_close_to_it():
     with pytest.raises(Refused, match=r"timm has no model 'resnet51'; close to it: .*resnet50"):
         models.create("timm:resnet51", 10, 3, seed=0)

@@ -61,6 +61,27 @@ def test_only_matrices_and_kernels_decay():
     assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
 
 
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_a_first_step_that_a_gradient_scaler_skips_leaves_no_trace(momentum):
+    def trained(skipped):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(64, 64)
+        optimizer = sgd(model, RunConfig(momentum=momentum))
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+        for step in range(-skipped, 3):
+            images = torch.randn(8, 64, generator=torch.Generator().manual_seed(step + 1))
+            scaler.scale(model(images).square().mean()).backward()
+            if step < 0:
+                model.weight.grad[0, 0] = torch.inf
+            scaler.step(optimizer)
+            scaler.update(2.0)
+            optimizer.zero_grad()
+        return model.weight.detach()
+
+    [torch.full((64, 64), 7.0) for _ in range(50)]  # given back: new memory may hold anything
+    assert torch.equal(trained(skipped=1), trained(skipped=0))
+
+
 def test_momentum_zero_is_plain_sgd():
     group = sgd(torch.nn.Linear(2, 2), RunConfig(momentum=0)).param_groups[0]
     assert not group["nesterov"]

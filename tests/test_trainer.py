@@ -12,6 +12,7 @@ from torch import nn
 
 from experiments import models
 from experiments.config import Refused
+from experiments.pipeline import Pipeline
 from experiments.trainer import Trainer
 
 
@@ -48,6 +49,29 @@ def test_a_finished_run_is_left_alone_and_fresh_trains_it_anew(train_here, capsy
     assert (folder / "summary.json").stat().st_mtime_ns == before
     train_here(epochs=1, fresh=True)
     assert (folder / "summary.json").stat().st_mtime_ns != before
+
+
+def test_fresh_deletes_runs_alone(train_here, tmp_path):
+    precious = tmp_path / "runs" / "single" / "thesis"
+    precious.mkdir(parents=True)
+    (precious / "thesis.tex").write_text("years of work")
+    with pytest.raises(Refused, match=r"holds no run, so --fresh does not delete it"):
+        train_here(name="thesis", fresh=True)
+    assert (precious / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("options", "at_once"),
+    [({"batch_size": 16}, 64), ({"batch_size": 16, "grad_accum": 4}, 16), ({}, 449)],
+)
+def test_evaluation_needs_no_more_memory_than_training(train_here, monkeypatch, options, at_once):
+    sizes = []
+    real = Pipeline.clean
+    monkeypatch.setattr(
+        Pipeline, "clean", lambda self, which: sizes.append(len(which)) or real(self, which)
+    )
+    train_here(epochs=1, train_size=200, **options)
+    assert max(sizes) == at_once
 
 
 @pytest.fixture
