@@ -40,6 +40,8 @@ class Learner:
         self.config, self.accelerator = config, accelerator
         device = accelerator.device
         torch.backends.cudnn.deterministic = True
+        # float32 is to mean float32: by default a GPU's convolutions round it to 10 bits, as TF32.
+        torch.backends.cudnn.allow_tf32 = False
 
         channels, size = dataset.train.pixels.shape[1:3]
         self.teacher = teacher.load(config, dataset, accelerator)
