@@ -120,6 +120,8 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from rich.text import Text
+
     from analyze.output import WRITTEN, write_report
     from analyze.report import build_report
     from analyze.terminal import print_report
@@ -146,14 +148,15 @@ def _report(options: argparse.Namespace) -> int:
     console = _console()
     print_report(report, console)
     written = f"{WRITTEN}, runs/" if options.keep_runs else WRITTEN
-    console.print(f"\nwritten to {options.out}: {written}", soft_wrap=True)
-    console.print(f"open {(options.out / 'index.html').resolve().as_uri()}", soft_wrap=True)
+    console.print(Text(f"\nwritten to {options.out}: {written}"), soft_wrap=True)
+    page = (options.out / "index.html").resolve().as_uri()
+    console.print(Text(f"open {page}"), soft_wrap=True)
     if options.to_wandb:
         try:
             where = log_report(report, options.out, options.to_wandb)
         except ValueError as error:
             return _refuse(str(error))
-        console.print(f"logged to {where}", soft_wrap=True)
+        console.print(Text(f"logged to {where}"), soft_wrap=True)
     return 0
 
 

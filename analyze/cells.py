@@ -132,7 +132,15 @@ def legend(report: Report) -> list[str]:
             f"{IDENTICAL}: every metric of every run equals the reference's to the last bit; "
             "no test, and not counted"
         )
-    losses = report.losses
+    losses, compared = report.losses, report.comparisons
+    alone = compared[compared["primary"].astype(bool) & (compared["interval"] == "seeds")]
+    alone = alone[alone["p_holm"].notna()]
+    if len(alone):
+        lines.append(
+            f"Intervals of {', '.join(sorted(set(alone['loss'])))} over seeds alone, for these "
+            "images: how the runs vary together with the reference's is not known (kept runs of "
+            "several reports) or lost in rounding (runs that all but coincide)"
+        )
     if any((losses[f"{e}_mean"] < losses[f"null_{e}_mean"]).any() for e in ("ece", "ece_ts")):
         lines.append(f"{CALIBRATED_MARK} below the noise floor: indistinguishable from calibrated")
     if losses["scale_arbitrary"].any():

@@ -58,11 +58,15 @@ def write_covariances(folder: Path, names: Sequence[str], found: dict[str, Float
 
 def _covariance(rows: Sequence[Floats]) -> Floats:
     """As numpy.cov, but entries of equal rows are equal to the last bit, whatever the threads."""
-    centred = np.stack([row - row.mean() for row in rows])
-    upper = np.zeros((len(rows), len(rows)))
+    distinct = {row.tobytes(): row for row in rows}
+    places = {key: place for place, key in enumerate(distinct)}
+    centred = np.stack([row - row.mean() for row in distinct.values()])
+    upper = np.zeros((len(distinct), len(distinct)))
     for i, row in enumerate(centred):
         upper[i, i:] = np.einsum("n,rn->r", row, centred[i:])
-    return (upper + np.triu(upper, 1).T) / (len(rows[0]) - 1)
+    found: Floats = (upper + np.triu(upper, 1).T) / (len(rows[0]) - 1)
+    where = [places[row.tobytes()] for row in rows]
+    return found[np.ix_(where, where)]
 
 
 def _kept(path: Path, names: tuple[str, ...]) -> list[tuple[str, Floats]]:

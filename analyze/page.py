@@ -12,7 +12,16 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analyze.cells import DIFFERENCES, SHOWN, formatted, legend, main_tables
+from analyze.cells import (
+    DIFFERENCES,
+    SCALE_BOUND,
+    SCALE_MARK,
+    SHOWN,
+    formatted,
+    legend,
+    main_tables,
+)
+from analyze.comparisons import is_scale_bound
 from analyze.evaluation import Evaluated
 from analyze.published import Published
 from analyze.report import Report
@@ -99,9 +108,9 @@ def render_page(
         report=report,
         title=_title(report),
         about=f"{len(report.evaluated)} runs: {_count(losses, 'loss', 'losses')}, "
-        f"{_count(seeds, 'seed', 'seeds')}, {_images(report)} test images; "
-        f"compared with {report.reference}.",
-        summary=summarise(report.comparisons, report.options),
+        f"{_count(seeds, 'seed', 'seeds')}, {_images(report)} test images"
+        + (f"; compared with {report.reference}." if len(report.comparisons) else "."),
+        summary=summarise(report),
         main_tables=list(main_tables(report)),
         differences_head=DIFFERENCES,
         legend=legend(report),
@@ -155,10 +164,11 @@ def _all_metrics(report: Report) -> Plain:
                 continue
             key = (*(row[option] for option in keys), name)
             difference = compared.loc[key] if key in compared.index else None
+            arbitrary = row["scale_arbitrary"] and is_scale_bound(name)
             rows.append(
                 [
                     *(row[option] for option in keys),
-                    SHOWN.get(name, name),
+                    SHOWN.get(name, name) + (f" {SCALE_MARK}" if arbitrary else ""),
                     formatted(name, row[f"{name}_mean"], digits=4),
                     formatted(name, row[f"{name}_sd"], digits=4),
                     *_exploratory(name, difference),
@@ -185,7 +195,11 @@ def _runs(report: Report) -> Plain:
             row["loss"],
             row["run"],
             str(row["seed"]),
-            *(formatted(name, row[name], digits=4) for name in shown),
+            *(
+                formatted(name, row[name], digits=4)
+                + (f" {SCALE_MARK}" if row["scale_arbitrary"] and name in SCALE_BOUND else "")
+                for name in shown
+            ),
             "" if pd.isna(row["seconds"]) else f"{row['seconds']:.0f}",
         ]
         for row in report.runs.to_dict("records")

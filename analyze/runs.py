@@ -162,7 +162,7 @@ def read_run(folder: Path) -> Run | LeftOut:
     if summary.get("status") != "finished":
         return out(f"broken: summary.json has status {summary.get('status')!r}")
     summary = {name: _whole(value) for name, value in summary.items()}
-    arbitrary = described.get("input_kind") == SCORES or loss.startswith("hinge")
+    arbitrary = described.get("input_kind") == SCORES
     return Run(folder, loss, seed, setting, arbitrary, summary, described)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyze.cells import by_setting, formatted, setting_title
+from analyze.cells import by_setting, formatted, setting_title, within
 from analyze.comparisons import IDENTICAL, PRIMARY
+from analyze.report import Report
 from analyze.statistics import FEWEST_SEEDS
 
 UNDECIDED = "not distinguishable"
@@ -29,7 +30,21 @@ class Summary:
     losses: dict[str, list[str]]
 
 
-def summarise(comparisons: pd.DataFrame, options: Sequence[str] = ()) -> Summary:
+def summarise(report: Report) -> Summary:
+    """The comparisons in plain words, and what could not be compared."""
+    found = compared_in_words(report.comparisons, report.options)
+    if not found.losses:
+        found = Summary(nothing_compared(report.losses, report.reference), {})
+    losses = {}
+    for setting, rows in by_setting(report.losses, report.options):
+        compared = set(within(report.comparisons, setting)["loss"])
+        said = found.losses.get(setting_title(setting), [])
+        if said := said + _lost(rows, compared, report.reference):
+            losses[setting_title(setting)] = said
+    return Summary(found.overall, losses)
+
+
+def compared_in_words(comparisons: pd.DataFrame, options: Sequence[str] = ()) -> Summary:
     """The comparisons in plain words.
 
     Args:
@@ -37,16 +52,51 @@ def summarise(comparisons: pd.DataFrame, options: Sequence[str] = ()) -> Summary
         options: Its first columns, the options that vary between settings.
     """
     primary = comparisons[comparisons["metric"].isin(PRIMARY)]
-    if not len(primary):
-        return Summary("No loss shares a seed with the reference, so nothing is compared.", {})
     losses = {
         setting_title(setting): [
             _compared(loss, group.set_index("metric", drop=False))
             for loss, group in rows.groupby("loss", sort=False)
         ]
         for setting, rows in by_setting(primary, list(options))
+        if len(rows)
     }
     return Summary(_overall(primary), losses)
+
+
+def nothing_compared(losses: pd.DataFrame, reference: str) -> str:
+    """Why there is no comparison at all, and what to do.
+
+    Args:
+        losses: As `analyze.tables.losses_table` makes it.
+        reference: The loss that the others would be compared to.
+    """
+    trained = losses[losses["seeds"] > 0]["loss"]
+    if reference in set(trained):
+        others = set(trained) - {reference}
+        why = "no loss shares a seed with it" if others else "there is no other loss"
+        return f"Nothing is compared with {reference}: {why}."
+    names = ", ".join(dict.fromkeys(trained))
+    return (
+        f"Nothing is compared: {reference} has no finished run here; name another reference "
+        f"with --reference, one of {names}."
+    )
+
+
+def _lost(losses: pd.DataFrame, compared: set[str], reference: str) -> list[str]:
+    """What is not in the comparisons of a setting, as far as it is known."""
+    sentences = []
+    for row in losses.to_dict("records"):
+        loss, seeds, diverged = row["loss"], row["seeds"], row["diverged"]
+        if not seeds:
+            sentences.append(f"{loss} diverged with every seed ({diverged}): nothing to compare.")
+        elif loss != reference and loss not in compared:
+            sentences.append(f"{loss} shares no seed with {reference}, so it is not compared.")
+        elif diverged:
+            sentences.append(
+                f"{loss} diverged with {diverged} of {seeds + diverged} seeds: what is said of it "
+                "holds for the others alone."
+            )
+    return sentences
 
 
 def _overall(primary: pd.DataFrame) -> str:

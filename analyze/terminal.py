@@ -24,10 +24,11 @@ def print_report(report: Report, console: Console) -> None:
         if tables.differences:
             console.print(_differences(tables.differences, report.reference))
         else:
-            console.print(Text(f"No comparisons: {report.reference} has no run here."))
+            why = f"No comparisons: {report.reference} has no run with the same seed here."
+            console.print(Text(why))
     console.print()
     for line in legend(report):
-        console.print(line)
+        console.print(Text(line))
     if report.left_out:
         console.print(f"\nLeft out ({len(report.left_out)}):")
         for out in report.left_out:

@@ -167,6 +167,11 @@ class Bound(nn.Module):
 
 
 def _input_kind(criterion: object) -> Any:  # noqa: ANN401
-    """What the criterion says it takes; log-probabilities for torch's NLLLoss; else logits."""
-    likely = isinstance(criterion, nn.NLLLoss) or getattr(criterion, "function", 0) is F.nll_loss
-    return getattr(criterion, "input_kind", "log_probs" if likely else "logits")
+    """What the criterion says it takes; of torch's what is known of them; else logits."""
+    function = getattr(criterion, "function", None)
+    likely = "logits"
+    if isinstance(criterion, nn.NLLLoss) or function is F.nll_loss:
+        likely = "log_probs"
+    elif isinstance(criterion, nn.MultiMarginLoss) or function is F.multi_margin_loss:
+        likely = "scores"  # a margin has no scale that a softmax could read
+    return getattr(criterion, "input_kind", likely)

@@ -14,9 +14,10 @@ from analyze.__main__ import main
 from analyze.cells import main_tables
 from analyze.documents import latex, markdown
 from analyze.output import write_report
+from analyze.page import render_page
 from analyze.published import beside
 from analyze.report import build_report
-from analyze.sentences import summarise
+from analyze.sentences import compared_in_words, summarise
 
 HOSTILE = "<script>alert(1)</script>"
 LOSSES = {
@@ -43,8 +44,29 @@ def out(report, tmp_path_factory):
     return folder
 
 
+def test_what_could_not_be_compared_is_named(tmp_path):
+    write_study(tmp_path, {"ce": {"n": 100}, "focal": {"n": 100, "signal": 3.5}}, range(4))
+    write_study(tmp_path, {"brier": {"n": 100}}, range(7, 10))
+    write_run(tmp_path, status="diverged", loss="focal", seed=4)
+    write_run(tmp_path, status="diverged", loss="dice", seed=0)
+    said = summarise(build_report([tmp_path])).losses[""]
+    assert "brier shares no seed with ce, so it is not compared." in said
+    assert "dice diverged with every seed (1): nothing to compare." in said
+    assert any(text.startswith("focal diverged with 1 of 5 seeds") for text in said)
+
+
+def test_without_the_reference_its_absence_is_said(tmp_path):
+    write_study(tmp_path, {"brier": {"n": 100}, "focal": {"n": 100}}, range(3))
+    report = build_report([tmp_path])
+    assert summarise(report).overall == (
+        "Nothing is compared: ce has no finished run here; name another reference with "
+        "--reference, one of brier, focal."
+    )
+    assert "compared with ce" not in render_page(report, [], {}, "")
+
+
 def sentence(comparisons, loss):
-    (found,) = (s for s in summarise(comparisons).losses[""] if f" {loss} " in s)
+    (found,) = (s for s in compared_in_words(comparisons).losses[""] if f" {loss} " in s)
     return found
 
 
@@ -77,7 +99,7 @@ def test_the_sentence_of_a_known_study():
         "temperature the two are not distinguishable in NLL (+0.0012, 95% interval -0.0008 to "
         "+0.0032)."
     )
-    assert summarise(comparisons).overall == (
+    assert compared_in_words(comparisons).overall == (
         "Of 4 primary comparisons, 3 are called a difference."
     )
 
@@ -91,22 +113,24 @@ def test_without_a_verdict_no_difference_is_called():
     assert not re.search("more|less|better|worse|lower|higher", text)
     # the interval alone would say so, the corrected test does not: said
     assert "are, after correction for all comparisons, not distinguishable in accuracy" in text
-    assert "of 4 primary comparisons, none" in summarise(comparisons).overall
+    assert "of 4 primary comparisons, none" in compared_in_words(comparisons).overall
 
 
 def test_below_three_seeds_no_verdict_and_no_figure():
     few = {m: (d, lo, hi, "") for m, (d, lo, hi, _) in WORSE_BUT_CALIBRATED.items()}
     comparisons = known(seeds=2, **few).assign(p_holm=np.nan)
-    (text,) = summarise(comparisons).losses[""]
+    (text,) = compared_in_words(comparisons).losses[""]
     assert text == "X has 2 seeds in common with ce: no verdict, which needs 3."
-    assert summarise(comparisons).overall.startswith("No verdicts")
+    assert compared_in_words(comparisons).overall.startswith("No verdicts")
 
 
 def test_identical_results_and_an_arbitrary_scale_are_said(report):
     text = sentence(report.comparisons, "nll")
     assert text == "The results of nll are those of ce, to the last bit: nothing to test."
     alone = report.comparisons[report.comparisons["loss"] == "nll"]
-    assert summarise(alone).overall.startswith("Nothing is compared: every loss has exactly")
+    assert compared_in_words(alone).overall.startswith(
+        "Nothing is compared: every loss has exactly"
+    )
     text = sentence(report.comparisons, "hinge")
     assert "scale of the scores is arbitrary" in text
     assert "calibrated" not in text
@@ -117,7 +141,7 @@ def test_every_figure_in_the_summary_is_in_the_comparisons(report):
     percent = 100 * table[["difference", "low", "high"]].to_numpy()
     plain = table[["difference", "low", "high"]].to_numpy()
     allowed = {f"{abs(v):.2f}" for v in percent.ravel()} | {f"{abs(v):.4f}" for v in plain.ravel()}
-    texts = summarise(table).losses[""]
+    texts = compared_in_words(table).losses[""]
     figures = [f for text in texts for f in re.findall(r"\d+\.\d+", text)]
     assert len(figures) > 20
     assert set(figures) <= allowed

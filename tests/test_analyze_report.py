@@ -193,7 +193,7 @@ def test_runs_are_compared_within_their_setting(tmp_path):
     assert sorted(report.losses.lr) == ["0.02", "0.02", "0.1", "0.1", "0.5"]
     text = printed(report)
     assert "lr 0.5" in text
-    assert "No comparisons: ce has no run here." in text
+    assert "No comparisons: ce has no run with the same seed here." in text
 
 
 def test_the_values_of_an_option_are_compared_as_losses_are(tmp_path, capsys):

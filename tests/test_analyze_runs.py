@@ -55,7 +55,7 @@ def test_where_a_run_went_is_no_setting_but_which_folder_it_read_is(tmp_path):
 
 @pytest.mark.parametrize(
     ("loss", "kind", "arbitrary"),
-    [("ce", "logits", False), ("hinge:margin=2", "logits", True), ("mine:Loss", "scores", True)],
+    [("ce", "logits", False), ("hinge+0.5*ce", "logits", False), ("mine:Loss", "scores", True)],
 )
 def test_losses_without_a_scale_are_marked(tmp_path, loss, kind, arbitrary):
     folder = write_run(tmp_path, predictions(0, n=50), loss=loss, input_kind=kind)

@@ -139,7 +139,9 @@ def test_losses_of_torch_are_themselves(spec):
     torch.testing.assert_close(loss(logits, target), TORCH[spec](logits, target))
     values, divisor = loss.per_example(logits, target)
     torch.testing.assert_close(values.sum() / divisor.sum(), TORCH[spec](logits, target))
-    assert loss.input_kind == ("log_probs" if "nll" in spec.lower() else "logits")
+    kinds = {"nll": "log_probs", "margin": "scores"}
+    expected = next((kind for sign, kind in kinds.items() if sign in spec.lower()), "logits")
+    assert loss.input_kind == expected
 
 
 @pytest.mark.parametrize("weight", [None, weights()])

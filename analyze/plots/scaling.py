@@ -24,6 +24,8 @@ from analyze.plots.style import (
 from analyze.predictions import Floats
 from analyze.reduced import MOST_LOGITS, TEMPERATURES
 
+# Of the temperature axis, as far as it reaches.
+_TICKS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 NLL_TITLE = "NLL as a function of the temperature"
 NLL_CAPTION = (
     "Thin: the test NLL of each seed with its logits divided by T; thick: their mean. The filled "
@@ -84,7 +86,9 @@ def nll_temperature(group: Group) -> Figure:
         if place % columns == 0:
             axes.set_ylabel("test NLL, nats")
     low, high = _nll_range(group)
-    grid.flat[0].set(xlim=(0.1, 10), ylim=(low, high))
+    left, right = _temperature_range(group)
+    grid.flat[0].set(xlim=(left, right), ylim=(low, high))
+    grid.flat[0].set_xticks([t for t in _TICKS if left <= t <= right])
     return figure
 
 
@@ -97,14 +101,19 @@ def _valley(axes: Axes, group: Group, loss: str) -> None:
     axes.plot(TEMPERATURES, curves.mean(axis=0), color=colour, linewidth=2.2)
     axes.axvline(1, color=INK, linewidth=0.7, alpha=0.5)
     for one, curve in zip(group.evaluated[loss], curves, strict=True):
-        at = np.interp(np.log([1.0, one.temperature]), np.log(TEMPERATURES), curve)
-        axes.plot(1, at[0], "o", color=colour, markerfacecolor="none", markersize=5)
-        axes.plot(one.temperature, at[1], "o", color=colour, markersize=5)
+        at_1 = np.interp(0.0, np.log(TEMPERATURES), curve)
+        axes.plot(1, at_1, "o", color=colour, markerfacecolor="none", markersize=5)
+        axes.plot(one.temperature, one.metrics["nll_ts"], "o", color=colour, markersize=5)
     logarithmic(axes, "x")
     logarithmic(axes, "y")
-    axes.set_xticks([0.1, 0.3, 1, 3, 10])
     fitted = mean(group.temperatures(loss))
     axes.set_title(f"{group.label(loss, 26)}\nT = {fitted:.2f}", size=8.5)
+
+
+def _temperature_range(group: Group) -> tuple[float, float]:
+    """That of the curves, and of what was fitted beyond them."""
+    fitted = np.concatenate([group.temperatures(loss) for loss in group.losses])
+    return min(TEMPERATURES[0], 0.8 * fitted.min()), max(TEMPERATURES[-1], 1.25 * fitted.max())
 
 
 def _nll_range(group: Group) -> tuple[float, float]:
