@@ -129,7 +129,7 @@ def try_out(network: nn.Module, name: str, shape: torch.Size) -> None:
         Refused: if it cannot take it.
     """
     try:
-        network.eval()(torch.zeros(1, *shape))
+        network.eval()(_blank(network, shape))
     except Exception as error:  # a library's model may raise anything
         raise Refused(
             f"--model {name} cannot take images of {shape[1]}x{shape[2]} pixels: "
@@ -150,13 +150,18 @@ def refuse_single_images(network: nn.Module, config: RunConfig, shape: torch.Siz
         Refused: where a layer has but one.
     """
     try:
-        copy.deepcopy(network).train()(torch.zeros(1, *shape))
+        copy.deepcopy(network).train()(_blank(network, shape))
     except ValueError as error:
         raise Refused(
             f"--batch-size {config.batch_size} leaves a process with a single image of an epoch's "
             f"last batch, too few for the BatchNorm of {config.model} on images of "
             f"{shape[1]}x{shape[2]} pixels: choose another --batch-size"
         ) from error
+
+
+def _blank(network: nn.Module, shape: torch.Size) -> Tensor:
+    """A black image of this shape, in the precision of the network's weights."""
+    return torch.zeros(1, *shape, dtype=next(network.parameters()).dtype)
 
 
 def _from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
