@@ -60,7 +60,7 @@ class Learner:
 
         network = models.create(config.model, len(dataset.classes), channels, config.seed)
         models.try_out(network, config.model, dataset.train.pixels.shape[1:])
-        if self._smallest_share() < 2:
+        if self._smallest_share() < 2 and not config.sync_bn:
             models.refuse_single_images(network, config, dataset.train.pixels.shape[1:])
         if config.sync_bn:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]

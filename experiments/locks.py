@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -47,7 +47,7 @@ def acquire(folder: Path) -> IO[str]:
 def alone(path: Path) -> Iterator[None]:
     """Wait until no other process is in the block with the same path.
 
-    Where the file cannot be written, nothing is waited for.
+    Where the file cannot be written or locked, nothing is waited for.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,8 @@ def alone(path: Path) -> Iterator[None]:
         yield
         return
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
