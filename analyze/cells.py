@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analyze.comparisons import IDENTICAL, PRIMARY
+from analyze.comparisons import IDENTICAL, PRIMARY, is_scale_bound
 from analyze.report import Report
 from analyze.statistics import FEWEST_SEEDS
 
@@ -25,7 +25,6 @@ SHOWN = {
     "ece_ts": "ECE % at T",
     "aurc": "AURC %",
 }
-SCALE_BOUND = ("nll", "ece")
 SCALE_MARK, CALIBRATED_MARK, BOUND_MARK = "†", "≈", "‡"
 AT_TEMPERATURE = ("temperature", "nll_ts", "ece_ts")
 DIFFERENCES = (
@@ -176,6 +175,12 @@ def formatted(name: str, value: float, *, signed: bool = False, digits: int | No
     return f"{scale * value:{'+' if signed else ''}.{digits}f}"
 
 
+def scale_mark(row: dict[str, Any], name: str) -> str:
+    """SCALE_MARK for a figure of a run or a loss that means nothing; the temperature is none."""
+    arbitrary = row["scale_arbitrary"] and name != "temperature" and is_scale_bound(name)
+    return SCALE_MARK if arbitrary else ""
+
+
 def verdict_text(row: dict[str, Any]) -> str:
     """A comparison's verdict, or why it has none."""
     enough = row["seeds"] >= FEWEST_SEEDS
@@ -195,8 +200,7 @@ def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
         floor = row[f"null_{name}_mean"]
         note = f"null {formatted(name, floor)}"
         marks = CALIBRATED_MARK if mean < floor else ""
-    if row["scale_arbitrary"] and name in SCALE_BOUND:
-        marks += SCALE_MARK
+    marks += scale_mark(row, name)
     if row["temperatures_at_bound"] and name in AT_TEMPERATURE:
         marks += BOUND_MARK
     return Cell(text, mean, bold, marks, note)

@@ -58,14 +58,15 @@ def write_covariances(folder: Path, names: Sequence[str], found: dict[str, Float
 
 def _covariance(rows: Sequence[Floats]) -> Floats:
     """As numpy.cov, but entries of equal rows are equal to the last bit, whatever the threads."""
-    distinct = {row.tobytes(): row for row in rows}
+    keys = [row.tobytes() for row in rows]
+    distinct = dict(zip(keys, rows, strict=True))
     places = {key: place for place, key in enumerate(distinct)}
     centred = np.stack([row - row.mean() for row in distinct.values()])
     upper = np.zeros((len(distinct), len(distinct)))
     for i, row in enumerate(centred):
         upper[i, i:] = np.einsum("n,rn->r", row, centred[i:])
     found: Floats = (upper + np.triu(upper, 1).T) / (len(rows[0]) - 1)
-    where = [places[row.tobytes()] for row in rows]
+    where = [places[key] for key in keys]
     return found[np.ix_(where, where)]
 
 

@@ -14,14 +14,12 @@ from markupsafe import Markup
 
 from analyze.cells import (
     DIFFERENCES,
-    SCALE_BOUND,
-    SCALE_MARK,
     SHOWN,
     formatted,
     legend,
     main_tables,
+    scale_mark,
 )
-from analyze.comparisons import is_scale_bound
 from analyze.evaluation import Evaluated
 from analyze.published import Published
 from analyze.report import Report
@@ -164,11 +162,10 @@ def _all_metrics(report: Report) -> Plain:
                 continue
             key = (*(row[option] for option in keys), name)
             difference = compared.loc[key] if key in compared.index else None
-            arbitrary = row["scale_arbitrary"] and is_scale_bound(name)
             rows.append(
                 [
                     *(row[option] for option in keys),
-                    SHOWN.get(name, name) + (f" {SCALE_MARK}" if arbitrary else ""),
+                    f"{SHOWN.get(name, name)} {scale_mark(row, name)}".rstrip(),
                     formatted(name, row[f"{name}_mean"], digits=4),
                     formatted(name, row[f"{name}_sd"], digits=4),
                     *_exploratory(name, difference),
@@ -196,8 +193,7 @@ def _runs(report: Report) -> Plain:
             row["run"],
             str(row["seed"]),
             *(
-                formatted(name, row[name], digits=4)
-                + (f" {SCALE_MARK}" if row["scale_arbitrary"] and name in SCALE_BOUND else "")
+                f"{formatted(name, row[name], digits=4)} {scale_mark(row, name)}".rstrip()
                 for name in shown
             ),
             "" if pd.isna(row["seconds"]) else f"{row['seconds']:.0f}",

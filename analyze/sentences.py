@@ -60,7 +60,7 @@ def compared_in_words(comparisons: pd.DataFrame, options: Sequence[str] = ()) ->
         for setting, rows in by_setting(primary, list(options))
         if len(rows)
     }
-    return Summary(_overall(primary), losses)
+    return Summary(_overall(primary) if losses else "Nothing is compared.", losses)
 
 
 def nothing_compared(losses: pd.DataFrame, reference: str) -> str:

@@ -86,7 +86,6 @@ class BareSteps:
     """Forward, backward and step on tensors that are ready."""
 
     def __init__(self, trainer) -> None:
-
         from experiments.optimisation import sgd
 
         pipeline = trainer.learner.pipeline
@@ -105,9 +104,7 @@ class BareSteps:
 
 def batch(pipeline, positions: slice):
     """Augmented images of the first epoch and their targets, on the device."""
-    import torch
-
-    chosen = torch.arange(len(pipeline), device=pipeline.index.device)[positions]
+    chosen = pipeline.positions[positions]
     return pipeline.augmented(chosen, 0), pipeline.targets[chosen]
 
 
@@ -201,7 +198,7 @@ def measure_ceiling(model: str, steps: int, size: int) -> dict[str, float]:
     from torch.nn import functional as F
     from torch.utils.flop_counter import FlopCounterMode
 
-    trainer = prepared(model)
+    trainer = prepared(model, batch_size=size)
     accelerator, network = trainer.accelerator, trainer.learner.network
     images, targets = batch(trainer.learner.pipeline, slice(size))
     with FlopCounterMode(display=False) as counter, accelerator.autocast():
@@ -223,7 +220,7 @@ def measure_evaluation(model: str, steps: int, size: int) -> dict[str, float]:
 
     from experiments import evaluation
 
-    trainer = prepared(model)
+    trainer = prepared(model, batch_size=size)
     images = trainer.dataset.train.take(torch.arange(min(VAL, size * steps)))
     pipeline = evaluation.pipeline(images, trainer.dataset, trainer.learner)
     for round_ in range(2):

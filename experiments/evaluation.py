@@ -33,8 +33,7 @@ def predict(learner: Learner, images: Pipeline) -> NDArray[np.float32]:
     """
     learner.share_batchnorm()
     learner.model.eval()
-    everything = torch.arange(len(images), device=images.index.device)
-    mine = distributed.share(learner.accelerator, everything)
+    mine = distributed.share(learner.accelerator, images.positions)
     batches = torch.split(mine, min(_AT_ONCE, _SHARES * learner.share_size))
     parts: list[Tensor] = [learner.network(images.clean(batch)).float() for batch in batches]
     rows = distributed.gathered(learner.accelerator, torch.cat(parts), len(images))

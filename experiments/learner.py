@@ -38,6 +38,8 @@ class Learner:
         self, config: RunConfig, accelerator: Accelerator, dataset: Data, criterion: clsloss.Loss
     ) -> None:
         self.config, self.accelerator = config, accelerator
+        # Into how many a batch is divided: pieces, and of each a share a process.
+        self._shares: int = config.grad_accum * accelerator.num_processes
         device = accelerator.device
         torch.backends.cudnn.deterministic = True
         # float32 is to mean float32: by default a GPU's convolutions round it to 10 bits, as TF32.
@@ -78,14 +80,12 @@ class Learner:
     def _smallest_share(self) -> int:
         """The fewest images that a process computes at once in an epoch."""
         last = self.plan.size - (self.plan.steps - 1) * self.plan.batch_size
-        shares: int = self.config.grad_accum * self.accelerator.num_processes
-        return min(self.plan.batch_size, last) // shares
+        return min(self.plan.batch_size, last) // self._shares
 
     @property
     def share_size(self) -> int:
         """Images that a process computes at once: of a batch its share of one piece."""
-        shares: int = self.config.grad_accum * self.accelerator.num_processes
-        return -(-min(self.config.batch_size, self.plan.size) // shares)
+        return -(-min(self.config.batch_size, self.plan.size) // self._shares)
 
     def settle(self) -> None:
         """Pass once forward and backward without taking a step, where processes sum gradients.
@@ -97,9 +97,9 @@ class Learner:
         if self.accelerator.num_processes < 3:  # the sum of two is the same in any order
             return
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        positions = torch.arange(len(self.pipeline), device=self.pipeline.index.device)
+        positions = self.pipeline.positions[: max(2, self.share_size)]
         self.model.train()
-        self.model(self.pipeline.clean(positions[: max(2, self.share_size)])).sum().backward()
+        self.model(self.pipeline.clean(positions)).sum().backward()
         self.optimizer.zero_grad()
         for name, buffer in self.network.named_buffers():
             buffer.copy_(buffers[name])

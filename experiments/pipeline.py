@@ -158,6 +158,11 @@ class Pipeline:
         """The number of images."""
         return len(self.targets)
 
+    @property
+    def positions(self) -> Tensor:
+        """Those of all images, on the device: int64, (N,)."""
+        return torch.arange(len(self), device=self.index.device)
+
     def clean(self, positions: Tensor) -> Tensor:
         """The images as they are, normalised: float32, (n, C, H, W), channels last."""
         middle = self.augmentation.crop

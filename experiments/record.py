@@ -29,12 +29,13 @@ from torch import Tensor
 from experiments import locks, loss_source, tracking
 from experiments.checkpoint import packed
 from experiments.config import Refused, RunConfig
+from experiments.state import FAILURE, LOG, read_json
 
 _VERSIONS = ("torch", "torchvision", "timm", "accelerate", "wandb", "numpy")
 # What config.json says of the data, which a resumed run must find as they were.
 _DATA = ("images_sha256", "sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
 # By one of these a run's folder is known: what a run writes first, or a study for it.
-_TRACES = {"config.json", "log.txt", "failure.json"}
+_TRACES = {"config.json", LOG, FAILURE}
 
 
 class Record:
@@ -81,7 +82,7 @@ class Record:
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
-        summary: dict[str, Any] | None = _read_json(self.folder / "summary.json")
+        summary: dict[str, Any] | None = read_json(self.folder / "summary.json")
         return summary
 
     def _clear(self) -> None:
@@ -98,7 +99,7 @@ class Record:
                 path.unlink()
 
     def _check_same_run(self) -> None:
-        known = _read_json(self.folder / "config.json")
+        known = read_json(self.folder / "config.json")
         if known is None or known.get("hash") == self.config.hash:
             return
         before, now = known.get("config", {}), self.config.identity()
@@ -114,7 +115,7 @@ class Record:
 
     def _check_same_loss(self) -> None:
         """A user may have edited a loss since the run was trained, or half trained."""
-        known = _read_json(self.folder / "config.json") or {}
+        known = read_json(self.folder / "config.json") or {}
         changed = loss_source.changed(self.config.loss, known)
         if changed and (self.summary() or any(self.checkpoints.glob("*"))):
             raise Refused(
@@ -124,11 +125,10 @@ class Record:
 
     def _begun(self) -> dict[str, Any] | None:
         """What config.json says of a run that has checkpoints."""
-        return _read_json(self.folder / "config.json") if any(self.checkpoints.glob("*")) else None
+        return read_json(self.folder / "config.json") if any(self.checkpoints.glob("*")) else None
 
-    def _check_same_data(self, resolved: Mapping[str, Any]) -> None:
+    def _check_same_data(self, known: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
         """Files under the same name may have changed since the run's last checkpoint."""
-        known = self._begun() or {}
         now = json.loads(json.dumps(resolved))
         changed = [name for name in _DATA if name in known and known[name] != now.get(name)]
         if changed:
@@ -149,7 +149,8 @@ class Record:
         Raises:
             Refused: where the run began with other data than these, under the same options.
         """
-        self._check_same_data(resolved)
+        begun = self._begun()
+        self._check_same_data(begun or {}, resolved)
         described = {
             "name": self.config.run_name,
             "hash": self.config.hash,
@@ -159,7 +160,7 @@ class Record:
             "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
             | {"python": platform.python_version()},
         }
-        begun = self._begun() or described
+        begun = begun or described
         before, now = _circumstances(begun), _circumstances(described)
         changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
         described["changes"] = [*begun.get("changes", []), *changes]
@@ -246,14 +247,6 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _finite(value: object) -> object:

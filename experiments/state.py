@@ -13,8 +13,8 @@ from typing import Any
 from experiments import locks, loss_source
 from experiments.config import RunConfig
 
-LOG = "log.txt"
-_FAILURE = "failure.json"
+# Files that a study adds to the folder of a run.
+LOG, FAILURE = "log.txt", "failure.json"
 
 
 class State(StrEnum):
@@ -51,14 +51,14 @@ class Standing:
 def look(config: RunConfig) -> Standing:
     """Where a run stands."""
     folder = config.folder
-    if (summary := _read(folder / "summary.json")) is not None:
+    if (summary := read_json(folder / "summary.json")) is not None:
         return _concluded(config, summary)
     if owner := locks.holder(folder):
         # It may have finished between the two looks.
-        if (summary := _read(folder / "summary.json")) is not None:
+        if (summary := read_json(folder / "summary.json")) is not None:
             return _concluded(config, summary)
         return Standing(State.RUNNING, _epochs(folder), owner)
-    if (failure := _read(folder / _FAILURE)) is not None:
+    if (failure := read_json(folder / FAILURE)) is not None:
         return Standing(State.FAILED, _epochs(folder), str(failure.get("reason")))
     epochs = _epochs(folder)
     begun = epochs or (folder / "config.json").exists()
@@ -69,7 +69,7 @@ def fail(config: RunConfig, reason: str) -> None:
     """Note that a run failed, and why. The first reason stays: the others follow from it."""
     note = json.dumps({"reason": reason, "log": LOG, "time": time.time()}, indent=2) + "\n"
     try:
-        handle = os.open(config.folder / _FAILURE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        handle = os.open(config.folder / FAILURE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         return
     with os.fdopen(handle, "w") as file:
@@ -78,7 +78,7 @@ def fail(config: RunConfig, reason: str) -> None:
 
 def forgive(config: RunConfig) -> None:
     """Forget that a run failed: it is tried again."""
-    (config.folder / _FAILURE).unlink(missing_ok=True)
+    (config.folder / FAILURE).unlink(missing_ok=True)
 
 
 def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
@@ -97,7 +97,7 @@ def _changed_loss(config: RunConfig) -> list[str]:
     """The files of the user's own loss that have been edited since the run."""
     if ":" not in config.loss:  # one of ours: a study of a thousand runs need not ask
         return []
-    return loss_source.changed(config.loss, _read(config.folder / "config.json") or {})
+    return loss_source.changed(config.loss, read_json(config.folder / "config.json") or {})
 
 
 def _epochs(folder: Path) -> int:
@@ -108,7 +108,8 @@ def _epochs(folder: Path) -> int:
         return 0
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is none, or the file is damaged."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError):

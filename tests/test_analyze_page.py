@@ -44,6 +44,13 @@ def out(report, tmp_path_factory):
     return folder
 
 
+def test_figures_without_a_scale_are_marked_in_every_table(report):
+    page = render_page(report, [], {}, "")
+    marked = set(re.findall(r">([^<>]+) †<", page))
+    assert {"NLL", "ECE %", "brier", "mce"} <= marked
+    assert not {"T", "accuracy %", "AURC %", "NLL at T", "ECE % at T"} & marked
+
+
 def test_what_could_not_be_compared_is_named(tmp_path):
     write_study(tmp_path, {"ce": {"n": 100}, "focal": {"n": 100, "signal": 3.5}}, range(4))
     write_study(tmp_path, {"brier": {"n": 100}}, range(7, 10))
