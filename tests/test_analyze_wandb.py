@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import wandb
 from analyze_runs import predictions
 from conftest import environment
 from wandb_server import ENTITY, PROJECT, serving
 
-import wandb
 from analyze import wandb_client
 from analyze.__main__ import main
 from analyze.calibration import evaluate

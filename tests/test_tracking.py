@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import wandb
 from conftest import ROOT, TINY, command, environment, flags, metrics
 from wandb_server import serving
 
-import wandb
 from experiments import tracking
 from experiments.config import RunConfig
 
