@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch
+from clsloss.batch import Batch, inner_product
 from clsloss.checks import IGNORE_INDEX, check_fraction
 from clsloss.smoothed import smoothed_nll
 
@@ -48,14 +48,16 @@ def cross_entropy(
         tensor(0.4076)
     """
     batch = Batch(input, target, weight, ignore_index)
-    values = F.cross_entropy(
-        batch.logits,
-        batch.target,
-        batch.weight,
-        ignore_index=ignore_index,
-        reduction="none",
-    )
-    return batch.reduce(values, reduction)
+    if batch.soft:
+        return batch.reduce(_to_probabilities(batch, batch.q), reduction)
+    # torch's kernel has no derivative by the class weights, and drops their tangents in silence
+    values = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
+    return batch.reduce(batch.weigh(values), reduction)
+
+
+def _to_probabilities(batch: Batch, q: Tensor) -> Tensor:
+    log_p = F.log_softmax(batch.logits, batch.dim)
+    return -inner_product(batch.weighted(q), log_p, batch.dim)
 
 
 def label_smoothing_cross_entropy(
@@ -94,11 +96,11 @@ def label_smoothing_cross_entropy(
         tensor(0.2181)
     """
     check_fraction("smoothing", smoothing, below_one=True)
+    if not smoothing:
+        return cross_entropy(input, target, weight, ignore_index=ignore_index, reduction=reduction)
     batch = Batch(input, target, weight, ignore_index)
     if batch.soft:
-        values = F.cross_entropy(
-            batch.logits, batch.target, batch.weight, reduction="none", label_smoothing=smoothing
-        )
+        values = _to_probabilities(batch, batch.smoothed(smoothing))
     else:
         values = smoothed_nll(F.log_softmax(batch.logits, batch.dim), batch, smoothing)
     return batch.reduce(values, reduction)

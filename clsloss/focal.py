@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, check_per_class
+from clsloss.batch import Batch, check_per_class, inner_product, product
+from clsloss.bce import one_vs_rest
 from clsloss.checks import (
     IGNORE_INDEX,
     check_fraction,
@@ -61,14 +62,15 @@ def focal_loss(
     scale = _class_scale(alpha, batch)
     if batch.soft:
         q = batch.q if scale is None else batch.q * batch.spread(scale)
-        values = -(q * _focus(F.log_softmax(batch.logits, batch.dim), gamma)).sum(batch.dim)
+        log_p = F.log_softmax(batch.logits, batch.dim)
+        values = -inner_product(q * _focus(log_p, gamma), log_p, batch.dim)
     else:
         ce = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
-        values = -_focus(-ce, gamma)
+        values = _focus(-ce, gamma) * ce
         if scale is not None:
-            values = values * batch.at_labels(scale)
+            values = product(batch.at_labels(scale), values)
     if alpha is not None and not isinstance(alpha, Tensor):
-        values = values * alpha
+        values = product(alpha, values)
     return batch.reduce(values, reduction)
 
 
@@ -113,28 +115,26 @@ def sigmoid_focal_loss(
         check_fraction("alpha", alpha)
     batch = Batch(input, target, weight, ignore_index)
     z, q = batch.logits, batch.q
-    values = F.binary_cross_entropy_with_logits(z, q, reduction="none")
+    factor: Tensor | float = 1.0
     if gamma:
         # 1 - p_t, between 1 - p and p, without a difference that rounds to 0
-        values = _modulate(torch.lerp(z.sigmoid(), (-z).sigmoid(), q), values, gamma)
+        factor = _power((1 - q) * z.sigmoid() + q * (-z).sigmoid(), gamma)
     if alpha is not None:
-        values = values * (q * (2 * alpha - 1) + (1 - alpha))
-    if batch.weight is not None:
-        values = values * batch.spread(batch.weight)
-    values = values.mean(batch.dim)
-    if not batch.soft:
-        values = values.masked_fill(batch.ignored, 0.0)
-    return batch.reduce(values, reduction)
+        factor = factor * (q * (2 * alpha - 1) + (1 - alpha))
+    if not isinstance(factor, Tensor):
+        return batch.reduce(one_vs_rest(batch, q), reduction)
+    return batch.reduce(one_vs_rest(batch, factor * q, factor), reduction)
 
 
-def _focus(log_p: Tensor, gamma: float) -> Tensor:
-    """(1-p)^γ log p."""
-    return _modulate(-torch.expm1(log_p), log_p, gamma) if gamma else log_p
+def _focus(log_p: Tensor, gamma: float) -> Tensor | float:
+    """(1-p)^γ."""
+    return _power(-torch.expm1(log_p), gamma) if gamma else 1.0
 
 
-def _modulate(miss: Tensor, values: Tensor, gamma: float) -> Tensor:
-    """miss^γ values, with a finite gradient at miss = 0, where the power has none for γ < 1."""
-    return miss.clamp_min(torch.finfo(miss.dtype).tiny).pow(gamma) * values
+def _power(miss: Tensor, gamma: float) -> Tensor:
+    """miss^γ, with finite derivatives at miss = 0, where for γ < 2 the power has none."""
+    # the square of what is below would underflow, and miss^(γ-2) overflow
+    return miss.clamp_min(torch.finfo(miss.dtype).tiny ** 0.5).pow(gamma)
 
 
 def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch
+from clsloss.batch import Batch, inner_product
 from clsloss.checks import IGNORE_INDEX, check_fraction
 from clsloss.smoothed import smoothed_nll
 
@@ -58,14 +58,11 @@ def kl_div_loss(
 
 
 def _to_probabilities(batch: Batch, smoothing: float) -> Tensor:
-    q = (1 - smoothing) * batch.q + smoothing / batch.classes if smoothing else batch.q
+    q = batch.smoothed(smoothing)
     # q log q, with 0 at q = 0; a logarithm and products in place take a third of xlogy's time
-    negentropy = q.clamp_min(torch.finfo(q.dtype).tiny).log_().mul_(q)
-    cross = q * batch.logits
-    if batch.weight is not None:
-        w = batch.spread(batch.weight)
-        negentropy, cross = w * negentropy, w * cross
-    return negentropy.sum(batch.dim) - cross.sum(batch.dim)
+    negentropy = batch.weighted(q.clamp_min(torch.finfo(q.dtype).tiny).log_().mul_(q))
+    cross = inner_product(batch.weighted(q), batch.logits, batch.dim)
+    return negentropy.sum(batch.dim) - cross
 
 
 def _to_indices(batch: Batch, smoothing: float) -> Tensor:
