@@ -158,7 +158,12 @@ def widen(tensor: Tensor) -> Tensor:
 
 def product(factor: Tensor | float, values: Tensor) -> Tensor:
     """``factor * values``, where 0 · ±∞ = 0 with zero gradients, and not NaN."""
-    return factor * values.masked_fill((factor == 0) & values.isinf(), 0.0)
+    return factor * without_impossible(factor, values)
+
+
+def without_impossible(factor: Tensor | float, values: Tensor) -> Tensor:
+    """The values, 0 where they are infinite and their factor is 0."""
+    return values.masked_fill((factor == 0) & values.isinf(), 0.0)
 
 
 def inner_product(factor: Tensor, values: Tensor, dim: int) -> Tensor:
@@ -166,6 +171,11 @@ def inner_product(factor: Tensor, values: Tensor, dim: int) -> Tensor:
     total = (factor * values).sum(dim)
     # to mask every call would cost half as much again as the sum and its gradient
     return total if _free_of_nan(total) else product(factor, values).sum(dim)
+
+
+def least(tensor: Tensor) -> float:
+    """The least number by whose square the tensor can be divided twice without overflow."""
+    return math.sqrt(torch.finfo(tensor.dtype).tiny)
 
 
 def _free_of_nan(tensor: Tensor) -> bool:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, check_per_class, inner_product, product
+from clsloss.batch import Batch, check_per_class, inner_product, least, without_impossible
 from clsloss.bce import one_vs_rest
 from clsloss.checks import (
     IGNORE_INDEX,
@@ -61,16 +61,17 @@ def focal_loss(
     batch = Batch(input, target, weight, ignore_index)
     scale = _class_scale(alpha, batch)
     if batch.soft:
-        q = batch.q if scale is None else batch.q * batch.spread(scale)
+        q = batch.q if scale is None else batch.q * scale
         log_p = F.log_softmax(batch.logits, batch.dim)
         values = -inner_product(q * _focus(log_p, gamma), log_p, batch.dim)
     else:
         ce = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
+        if scale is not None:
+            scale = batch.at_labels(scale.flatten()) if isinstance(scale, Tensor) else scale
+            ce = without_impossible(scale, ce)
         values = _focus(-ce, gamma) * ce
         if scale is not None:
-            values = product(batch.at_labels(scale), values)
-    if alpha is not None and not isinstance(alpha, Tensor):
-        values = product(alpha, values)
+            values = scale * values
     return batch.reduce(values, reduction)
 
 
@@ -133,19 +134,20 @@ def _focus(log_p: Tensor, gamma: float) -> Tensor | float:
 
 def _power(miss: Tensor, gamma: float) -> Tensor:
     """miss^γ, with finite derivatives at miss = 0, where for γ < 2 the power has none."""
-    # the square of what is below would underflow, and miss^(γ-2) overflow
-    return miss.clamp_min(torch.finfo(miss.dtype).tiny ** 0.5).pow(gamma)
+    return miss.clamp_min(least(miss)).pow(gamma)
 
 
-def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | None:
-    """α_c w_c as far as it differs between classes: (C,), or None."""
-    if not isinstance(alpha, Tensor):
-        if alpha is not None:
-            check_not_negative("alpha", alpha)
-        return batch.weight
-    check_per_class("alpha", alpha, batch.classes)
-    alpha = alpha.to(batch.logits.dtype)
-    return alpha if batch.weight is None else alpha * batch.weight
+def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | float | None:
+    """α_c w_c: shaped to broadcast along the classes, one number, or None for 1."""
+    weight = None if batch.weight is None else batch.spread(batch.weight)
+    if alpha is None:
+        return weight
+    if isinstance(alpha, Tensor):
+        check_per_class("alpha", alpha, batch.classes)
+        alpha = batch.spread(alpha)
+    else:
+        check_not_negative("alpha", alpha)
+    return alpha if weight is None else alpha * weight
 
 
 class FocalLoss(Loss, name="focal"):

@@ -46,23 +46,22 @@ def _composed(
 def _only_reverse(log_p: Tensor, own: Tensor | float, rest: Tensor | float) -> bool:
     """Whether no derivative can be asked for but reverse mode by log p.
 
-    Forward over forward through a function with a jvp of its own is 0 (pytorch#197867); compiled
-    code fuses the composed form by itself.
+    Compiled code fuses the composed form by itself, and forward over forward through a function
+    with a jvp of its own is 0 (pytorch#197867).
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
-    constants = [factor for factor in (own, rest) if isinstance(factor, Tensor)]
-    return not (
-        any(factor.requires_grad for factor in constants)
-        or any(unpack_dual(tensor).tangent is not None for tensor in (log_p, *constants))
+    factors = [factor for factor in (own, rest) if isinstance(factor, Tensor)]
+    return not any(factor.requires_grad for factor in factors) and not any(
+        unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
+        for tensor in (log_p, *factors)
     )
 
 
 class _SmoothedNLL(torch.autograd.Function):
     """`_composed`, whose own backward would write two tensors of the input's shape and add them.
 
-    This one writes the sum, of differentiable operators. It knows of no other derivative, and torch
-    refuses to take one.
+    This one writes the sum, by differentiable operators. It has no jvp: torch refuses forward mode.
     """
 
     @staticmethod
