@@ -30,7 +30,9 @@ def one_vs_rest_bce_loss(
     """Binary cross-entropy of each class against the rest: (1/C) Σ_c w_c BCE(σ(z_c), q_c).
 
     The targets are smoothed to (1-ε) q + ε/C. Equal to torch's
-    `binary_cross_entropy_with_logits`, the mean over classes, for probabilities as targets.
+    `binary_cross_entropy_with_logits`, the mean over classes, for probabilities as targets. A
+    masked class, of logit -inf, has σ(z_c) = 0: it is one of the C, costs nothing where q_c = 0
+    (torch gives NaN), and inf elsewhere, with ε > 0 too.
 
     Args:
         input: logits, as in `cross_entropy`.

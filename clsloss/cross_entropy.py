@@ -24,8 +24,9 @@ def cross_entropy(
     """Cross-entropy: -w_y log p_y, or -Σ_c w_c q_c log p_c for class probabilities q.
 
     Equal to `torch.nn.functional.cross_entropy`, but for the mean of nothing, which is 0 with
-    zero gradients instead of NaN, and for half precision, which is computed and returned in
-    float32.
+    zero gradients instead of NaN, for half precision, which is computed and returned in float32,
+    and for masked classes. A masked class, of logit -inf, has p_c = 0: where q_c = 0 it costs
+    nothing and gets no gradient (torch gives NaN for probabilities); as the label it costs inf.
 
     Args:
         input: logits (N, C, d1, ...), or (C,) unbatched; float16, bfloat16, float32 or float64.
@@ -72,7 +73,8 @@ def label_smoothing_cross_entropy(
     """Cross-entropy to smoothed labels: (1-ε) w_y (-log p_y) + (ε/C) Σ_c w_c (-log p_c).
 
     Class probabilities q are smoothed to (1-ε) q + ε/C. Equal to torch's ``label_smoothing``, with
-    the two differences that `cross_entropy` names; ε = 0 is `cross_entropy`.
+    the differences that `cross_entropy` names; ε = 0 is `cross_entropy`. With ε > 0 a masked
+    class, of logit -inf, costs inf, as in torch, unless its weight is 0.
 
     Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
 
@@ -116,7 +118,8 @@ def nll_loss(
 ) -> Tensor:
     """Negative log-likelihood of log-probabilities: -w_y input_y.
 
-    Equal to `torch.nn.functional.nll_loss`, with the two differences that `cross_entropy` names.
+    Equal to `torch.nn.functional.nll_loss`, with the differences that `cross_entropy` names. A
+    masked class, of input -inf, costs nothing, and as the label inf.
 
     Args:
         input: log-probabilities (N, C, d1, ...), or (C,) unbatched.

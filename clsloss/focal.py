@@ -33,7 +33,8 @@ def focal_loss(
 
     γ = 0 is `cross_entropy`. α scales the value and is not in the divisor of the mean (the
     paper's meaning); ``weight`` is in it (torch's meaning). The gradient at p_y = 1 is 0 for every
-    γ, where the naive form gives NaN for γ < 1.
+    γ, where the naive form gives NaN for γ < 1. A masked class, of logit -inf, is as in
+    `cross_entropy`.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", for several classes.
 
@@ -87,7 +88,8 @@ def sigmoid_focal_loss(
 ) -> Tensor:
     """Binary focal loss, one class against the rest: (1/C) Σ_c w_c α_t (1-p_t)^γ BCE(p_c, q_c).
 
-    With p = σ(z), p_t = q p + (1-q)(1-p) and α_t = q α + (1-q)(1-α), as torchvision has it.
+    With p = σ(z), p_t = q p + (1-q)(1-p) and α_t = q α + (1-q)(1-α), as torchvision has it. A
+    masked class, of logit -inf, is as in `one_vs_rest_bce_loss`.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection".
 

@@ -27,7 +27,8 @@ def kl_div_loss(
 
     The mean is over examples: torch's "batchmean" for (N, C), and over positions too for dense
     inputs. (torch's "mean" divides by C as well.) Class indices become one-hot; both they and
-    probabilities are smoothed to (1-ε) q + ε/C.
+    probabilities are smoothed to (1-ε) q + ε/C. A masked class, of input -inf, costs nothing where
+    q_c or w_c is 0 (torch gives NaN), and inf elsewhere, with ε > 0 too.
 
     Source: Kullback and Leibler 1951, "On Information and Sufficiency".
 

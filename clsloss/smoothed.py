@@ -61,7 +61,7 @@ def _only_reverse(log_p: Tensor, own: Tensor | float, rest: Tensor | float) -> b
 class _SmoothedNLL(torch.autograd.Function):
     """`_composed`, whose own backward would write two tensors of the input's shape and add them.
 
-    This one writes the sum, by differentiable operators. It has no jvp: torch refuses forward mode.
+    This one writes the sum, by differentiable operators. torch refuses forward mode through it.
     """
 
     @staticmethod
