@@ -32,7 +32,8 @@ class Loss(nn.Module):
 
     Args:
         weight: weight of each class, (C,), or None for ones. A buffer: it moves with ``.to()``
-            and is saved.
+            and is saved. It is a copy, so that one that requires a gradient is refused: give that
+            to the function.
         ignore_index: the class index whose examples count for nothing.
         reduction: "mean" is Σ values / Σ weights, an example's weight being w_y (0 where
             ignored), or 1 where targets are probabilities; and 0, with zero gradients, where the
@@ -47,7 +48,7 @@ class Loss(nn.Module):
 
     Raises:
         ValueError: for a reduction that is none of the three, and weights that are negative, NaN,
-            infinite or all zero.
+            infinite or all zero, or require a gradient.
     """
 
     additive: bool = True

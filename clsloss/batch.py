@@ -106,6 +106,10 @@ class Batch:
         zeros = torch.zeros_like(self.logits, requires_grad=False)
         return zeros.scatter(self.dim, self.index, hot)
 
+    def smoothed(self, smoothing: float) -> Tensor:
+        """The targets as probabilities, smoothed to (1-ε) q + ε/C."""
+        return (1 - smoothing) * self.q + smoothing / self.classes if smoothing else self.q
+
     def own(self) -> Tensor:
         """The logits of the labels, 0 where ignored: (N, d1, ...); for class indices."""
         own = self.logits.gather(self.dim, self.index).squeeze(self.dim)
@@ -125,10 +129,14 @@ class Batch:
         if self.weight is None:
             return values
         if not self.soft:
-            return values * self.at_labels(self.weight)
+            return product(self.at_labels(self.weight), values)
         mass = self.target.sum(self.dim)
         weights = ratio((self.target * self.spread(self.weight)).sum(self.dim), mass)
-        return values * weights.masked_fill(mass == 0, 1.0)
+        return product(weights.masked_fill(mass == 0, 1.0), values)
+
+    def weighted(self, factor: Tensor) -> Tensor:
+        """A factor of each class, of the logits' shape, times the class weights."""
+        return factor if self.weight is None else factor * self.spread(self.weight)
 
     def reduce(self, values: Tensor, reduction: str) -> Tensor:
         """Values per example to themselves, to their sum, or to their mean Σ values / Σ weights.
@@ -146,6 +154,36 @@ class Batch:
 def widen(tensor: Tensor) -> Tensor:
     """The tensor in float32, or as it is where it is wider: half precision holds no loss."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def product(factor: Tensor | float, values: Tensor) -> Tensor:
+    """``factor * values``, where 0 · ±∞ = 0 with zero gradients, and not NaN."""
+    return factor * without_impossible(factor, values)
+
+
+def without_impossible(factor: Tensor | float, values: Tensor) -> Tensor:
+    """The values, 0 where they are infinite and their factor is 0."""
+    return values.masked_fill((factor == 0) & values.isinf(), 0.0)
+
+
+def inner_product(factor: Tensor, values: Tensor, dim: int) -> Tensor:
+    """Σ_c factor_c values_c over the classes, as `product` has it."""
+    total = (factor * values).sum(dim)
+    # to mask every call would cost half as much again as the sum and its gradient
+    return total if _free_of_nan(total) else product(factor, values).sum(dim)
+
+
+def least(tensor: Tensor) -> float:
+    """The least number by whose square the tensor can be divided twice without overflow."""
+    return math.sqrt(torch.finfo(tensor.dtype).tiny)
+
+
+def _free_of_nan(tensor: Tensor) -> bool:
+    """Whether it can be seen that no value is NaN."""
+    try:
+        return readable(tensor) and not bool(tensor.isnan().any())
+    except RuntimeError:  # vmap hides the values
+        return False
 
 
 def readable(tensor: Tensor) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, check_per_class
+from clsloss.batch import Batch, check_per_class, inner_product
 from clsloss.checks import (
     IGNORE_INDEX,
     check_fraction,
@@ -31,7 +30,9 @@ def one_vs_rest_bce_loss(
     """Binary cross-entropy of each class against the rest: (1/C) Σ_c w_c BCE(σ(z_c), q_c).
 
     The targets are smoothed to (1-ε) q + ε/C. Equal to torch's
-    `binary_cross_entropy_with_logits`, the mean over classes, for probabilities as targets.
+    `binary_cross_entropy_with_logits`, the mean over classes, for probabilities as targets. A
+    masked class, of logit -inf, has σ(z_c) = 0: it is one of the C, costs nothing where q_c = 0
+    (torch gives NaN), and inf elsewhere, with ε > 0 too.
 
     Args:
         input: logits, as in `cross_entropy`.
@@ -57,27 +58,39 @@ def one_vs_rest_bce_loss(
     """
     check_fraction("smoothing", smoothing, below_one=True)
     batch = Batch(input, target, weight, ignore_index)
-    q = (1 - smoothing) * batch.q + smoothing / batch.classes if smoothing else batch.q
-    values = F.binary_cross_entropy_with_logits(
-        batch.logits,
-        q,
-        None if batch.weight is None else batch.spread(batch.weight),
-        pos_weight=_positive_factor(pos_weight, batch),
-        reduction="none",
-    ).mean(batch.dim)
-    if not batch.soft:
-        values = values.masked_fill(batch.ignored, 0.0)
-    return batch.reduce(values, reduction)
-
-
-def _positive_factor(pos_weight: float | Tensor | None, batch: Batch) -> Tensor | None:
+    q = batch.smoothed(smoothing)
     if pos_weight is None:
-        return None
+        return batch.reduce(one_vs_rest(batch, q), reduction)
+    positive = q * _positive_factor(pos_weight, batch)
+    return batch.reduce(one_vs_rest(batch, positive, 1 - q + positive), reduction)
+
+
+def _positive_factor(pos_weight: float | Tensor, batch: Batch) -> Tensor | float:
     if isinstance(pos_weight, Tensor):
         check_per_class("pos_weight", pos_weight, batch.classes)
         return batch.spread(pos_weight)
     check_not_negative("pos_weight", pos_weight)
-    return torch.full((), pos_weight, dtype=batch.logits.dtype, device=batch.logits.device)
+    return pos_weight
+
+
+def one_vs_rest(batch: Batch, positive: Tensor, both: Tensor | None = None) -> Tensor:
+    """(1/C) Σ_c w_c (a_c (-log σ(z_c)) + b_c (-log σ(-z_c))), 0 where ignored.
+
+    Args:
+        batch: the call.
+        positive: a, of the logits' shape.
+        both: a + b; None where that is 1.
+
+    Returns:
+        (N, d1, ...).
+    """
+    # -log σ(-z) = softplus(z), and -log σ(z) is z less. torch's own kernel drops the tangents of
+    # weights in silence. 50: from 20 on, where it ends by default, a double is not exact yet
+    rest = F.softplus(batch.logits, threshold=50)
+    rest = batch.weighted(rest if both is None else both * rest)
+    own = inner_product(batch.weighted(positive), batch.logits, batch.dim)
+    values = (rest.sum(batch.dim) - own) / batch.classes
+    return values if batch.soft else values.masked_fill(batch.ignored, 0.0)
 
 
 class OneVsRestBCELoss(Loss, name="bce"):

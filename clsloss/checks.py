@@ -71,6 +71,9 @@ def class_numbers(name: str, value: Tensor | Sequence[float] | None) -> Tensor |
     """One number per class as a tensor (C,) of float32 or wider, checked, and a copy."""
     if value is None:
         return None
+    if isinstance(value, Tensor) and value.requires_grad:
+        way = "a module keeps a copy; give it to the function"
+        raise ValueError(f"{name} must not require a gradient: {way}")
     try:
         vector = torch.as_tensor(value).detach().clone()
     except (TypeError, ValueError, RuntimeError) as error:

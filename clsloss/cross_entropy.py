@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch
+from clsloss.batch import Batch, inner_product
 from clsloss.checks import IGNORE_INDEX, check_fraction
 from clsloss.smoothed import smoothed_nll
 
@@ -24,8 +24,9 @@ def cross_entropy(
     """Cross-entropy: -w_y log p_y, or -Σ_c w_c q_c log p_c for class probabilities q.
 
     Equal to `torch.nn.functional.cross_entropy`, but for the mean of nothing, which is 0 with
-    zero gradients instead of NaN, and for half precision, which is computed and returned in
-    float32.
+    zero gradients instead of NaN, for half precision, which is computed and returned in float32,
+    and for masked classes. A masked class, of logit -inf, has p_c = 0: where q_c = 0 it costs
+    nothing and gets no gradient (torch gives NaN for probabilities); as the label it costs inf.
 
     Args:
         input: logits (N, C, d1, ...), or (C,) unbatched; float16, bfloat16, float32 or float64.
@@ -48,14 +49,16 @@ def cross_entropy(
         tensor(0.4076)
     """
     batch = Batch(input, target, weight, ignore_index)
-    values = F.cross_entropy(
-        batch.logits,
-        batch.target,
-        batch.weight,
-        ignore_index=ignore_index,
-        reduction="none",
-    )
-    return batch.reduce(values, reduction)
+    if batch.soft:
+        return batch.reduce(_to_probabilities(batch, batch.q), reduction)
+    # torch's kernel has no derivative by the class weights, and drops their tangents in silence
+    values = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
+    return batch.reduce(batch.weigh(values), reduction)
+
+
+def _to_probabilities(batch: Batch, q: Tensor) -> Tensor:
+    log_p = F.log_softmax(batch.logits, batch.dim)
+    return -inner_product(batch.weighted(q), log_p, batch.dim)
 
 
 def label_smoothing_cross_entropy(
@@ -70,7 +73,8 @@ def label_smoothing_cross_entropy(
     """Cross-entropy to smoothed labels: (1-ε) w_y (-log p_y) + (ε/C) Σ_c w_c (-log p_c).
 
     Class probabilities q are smoothed to (1-ε) q + ε/C. Equal to torch's ``label_smoothing``, with
-    the two differences that `cross_entropy` names; ε = 0 is `cross_entropy`.
+    the differences that `cross_entropy` names; ε = 0 is `cross_entropy`. With ε > 0 a masked
+    class, of logit -inf, costs inf, as in torch, unless its weight is 0.
 
     Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
 
@@ -94,11 +98,11 @@ def label_smoothing_cross_entropy(
         tensor(0.2181)
     """
     check_fraction("smoothing", smoothing, below_one=True)
+    if not smoothing:
+        return cross_entropy(input, target, weight, ignore_index=ignore_index, reduction=reduction)
     batch = Batch(input, target, weight, ignore_index)
     if batch.soft:
-        values = F.cross_entropy(
-            batch.logits, batch.target, batch.weight, reduction="none", label_smoothing=smoothing
-        )
+        values = _to_probabilities(batch, batch.smoothed(smoothing))
     else:
         values = smoothed_nll(F.log_softmax(batch.logits, batch.dim), batch, smoothing)
     return batch.reduce(values, reduction)
@@ -114,7 +118,8 @@ def nll_loss(
 ) -> Tensor:
     """Negative log-likelihood of log-probabilities: -w_y input_y.
 
-    Equal to `torch.nn.functional.nll_loss`, with the two differences that `cross_entropy` names.
+    Equal to `torch.nn.functional.nll_loss`, with the differences that `cross_entropy` names. A
+    masked class, of input -inf, costs nothing, and as the label inf.
 
     Args:
         input: log-probabilities (N, C, d1, ...), or (C,) unbatched.

@@ -25,7 +25,8 @@ def dice_loss(
     """Dice loss: 1 - mean over classes present of (2 Σ p q + s) / (Σ p + Σ q + s).
 
     The sums run over the whole batch and its pixels, or over the pixels of each image. A class is
-    present where Σ q > 0, and w_c is its weight in the mean over classes.
+    present where Σ q > 0, and w_c is its weight in the mean over classes. A masked class, of logit
+    -inf, has p_c = 0.
 
     Source: Sudre et al. 2017, "Generalised Dice Overlap as a Deep Learning Loss Function"; the
     squares are those of Milletari et al. 2016, "V-Net".
@@ -35,7 +36,8 @@ def dice_loss(
         target: class indices (N, d1, ...), or probabilities in [0, 1] of the input's shape.
         smooth: s >= 0.
         squared: squares the terms below the line: Σ p² + Σ q².
-        per_image: sums over each image by itself.
+        per_image: sums over each image by itself. An example of (N, C) is an image of one pixel,
+            whose one label leaves the class weights nothing to weigh.
         weight: weight of each class in the mean over classes, (C,).
         ignore_index: the label whose pixels count for nothing.
         reduction: over the classes present, or over the images where ``per_image``: "mean", "sum"

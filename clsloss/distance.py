@@ -21,7 +21,8 @@ def brier_loss(
 ) -> Tensor:
     """Brier score: Σ_c (p_c - q_c)², in [0, 2]: the squared error of the probabilities.
 
-    Times w_y; for class probabilities q times the mean of w under q, Σ_c w_c q_c / Σ_c q_c.
+    Times w_y; for class probabilities q times the mean of w under q, Σ_c w_c q_c / Σ_c q_c. A
+    masked class, of logit -inf, has p_c = 0.
 
     Source: Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
 
@@ -58,7 +59,8 @@ def mae_loss(
 ) -> Tensor:
     """Absolute error of the probabilities: Σ_c |p_c - q_c|, which is 2 (1 - p_y) for indices.
 
-    Times w_y; for class probabilities q times the mean of w under q, Σ_c w_c q_c / Σ_c q_c.
+    Times w_y; for class probabilities q times the mean of w under q, Σ_c w_c q_c / Σ_c q_c. A
+    masked class, of logit -inf, has p_c = 0.
 
     Source: Ghosh et al. 2017, "Robust Loss Functions under Label Noise for Deep Neural Networks".
 

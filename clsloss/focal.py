@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, check_per_class
+from clsloss.batch import Batch, check_per_class, inner_product, least, without_impossible
+from clsloss.bce import one_vs_rest
 from clsloss.checks import (
     IGNORE_INDEX,
     check_fraction,
@@ -32,7 +33,8 @@ def focal_loss(
 
     γ = 0 is `cross_entropy`. α scales the value and is not in the divisor of the mean (the
     paper's meaning); ``weight`` is in it (torch's meaning). The gradient at p_y = 1 is 0 for every
-    γ, where the naive form gives NaN for γ < 1.
+    γ, where the naive form gives NaN for γ < 1. A masked class, of logit -inf, is as in
+    `cross_entropy`.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", for several classes.
 
@@ -60,15 +62,17 @@ def focal_loss(
     batch = Batch(input, target, weight, ignore_index)
     scale = _class_scale(alpha, batch)
     if batch.soft:
-        q = batch.q if scale is None else batch.q * batch.spread(scale)
-        values = -(q * _focus(F.log_softmax(batch.logits, batch.dim), gamma)).sum(batch.dim)
+        q = batch.q if scale is None else batch.q * scale
+        log_p = F.log_softmax(batch.logits, batch.dim)
+        values = -inner_product(q * _focus(log_p, gamma), log_p, batch.dim)
     else:
         ce = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
-        values = -_focus(-ce, gamma)
         if scale is not None:
-            values = values * batch.at_labels(scale)
-    if alpha is not None and not isinstance(alpha, Tensor):
-        values = values * alpha
+            scale = batch.at_labels(scale.flatten()) if isinstance(scale, Tensor) else scale
+            ce = without_impossible(scale, ce)
+        values = _focus(-ce, gamma) * ce
+        if scale is not None:
+            values = scale * values
     return batch.reduce(values, reduction)
 
 
@@ -84,7 +88,8 @@ def sigmoid_focal_loss(
 ) -> Tensor:
     """Binary focal loss, one class against the rest: (1/C) Σ_c w_c α_t (1-p_t)^γ BCE(p_c, q_c).
 
-    With p = σ(z), p_t = q p + (1-q)(1-p) and α_t = q α + (1-q)(1-α), as torchvision has it.
+    With p = σ(z), p_t = q p + (1-q)(1-p) and α_t = q α + (1-q)(1-α), as torchvision has it. A
+    masked class, of logit -inf, is as in `one_vs_rest_bce_loss`.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection".
 
@@ -113,39 +118,38 @@ def sigmoid_focal_loss(
         check_fraction("alpha", alpha)
     batch = Batch(input, target, weight, ignore_index)
     z, q = batch.logits, batch.q
-    values = F.binary_cross_entropy_with_logits(z, q, reduction="none")
+    factor: Tensor | float = 1.0
     if gamma:
         # 1 - p_t, between 1 - p and p, without a difference that rounds to 0
-        values = _modulate(torch.lerp(z.sigmoid(), (-z).sigmoid(), q), values, gamma)
+        factor = _power((1 - q) * z.sigmoid() + q * (-z).sigmoid(), gamma)
     if alpha is not None:
-        values = values * (q * (2 * alpha - 1) + (1 - alpha))
-    if batch.weight is not None:
-        values = values * batch.spread(batch.weight)
-    values = values.mean(batch.dim)
-    if not batch.soft:
-        values = values.masked_fill(batch.ignored, 0.0)
-    return batch.reduce(values, reduction)
+        factor = factor * (q * (2 * alpha - 1) + (1 - alpha))
+    if not isinstance(factor, Tensor):
+        return batch.reduce(one_vs_rest(batch, q), reduction)
+    return batch.reduce(one_vs_rest(batch, factor * q, factor), reduction)
 
 
-def _focus(log_p: Tensor, gamma: float) -> Tensor:
-    """(1-p)^γ log p."""
-    return _modulate(-torch.expm1(log_p), log_p, gamma) if gamma else log_p
+def _focus(log_p: Tensor, gamma: float) -> Tensor | float:
+    """(1-p)^γ."""
+    return _power(-torch.expm1(log_p), gamma) if gamma else 1.0
 
 
-def _modulate(miss: Tensor, values: Tensor, gamma: float) -> Tensor:
-    """miss^γ values, with a finite gradient at miss = 0, where the power has none for γ < 1."""
-    return miss.clamp_min(torch.finfo(miss.dtype).tiny).pow(gamma) * values
+def _power(miss: Tensor, gamma: float) -> Tensor:
+    """miss^γ, with finite derivatives at miss = 0, where for γ < 2 the power has none."""
+    return miss.clamp_min(least(miss)).pow(gamma)
 
 
-def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | None:
-    """α_c w_c as far as it differs between classes: (C,), or None."""
-    if not isinstance(alpha, Tensor):
-        if alpha is not None:
-            check_not_negative("alpha", alpha)
-        return batch.weight
-    check_per_class("alpha", alpha, batch.classes)
-    alpha = alpha.to(batch.logits.dtype)
-    return alpha if batch.weight is None else alpha * batch.weight
+def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | float | None:
+    """α_c w_c: shaped to broadcast along the classes, one number, or None for 1."""
+    weight = None if batch.weight is None else batch.spread(batch.weight)
+    if alpha is None:
+        return weight
+    if isinstance(alpha, Tensor):
+        check_per_class("alpha", alpha, batch.classes)
+        alpha = batch.spread(alpha)
+    else:
+        check_not_negative("alpha", alpha)
+    return alpha if weight is None else alpha * weight
 
 
 class FocalLoss(Loss, name="focal"):

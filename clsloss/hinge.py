@@ -24,7 +24,8 @@ def crammer_singer_loss(
 ) -> Tensor:
     """Crammer and Singer's hinge loss: w_y max(0, m + max_{j≠y} z_j - z_y).
 
-    Of rivals with equal scores, one gets the gradient.
+    Of rivals with equal scores, one gets the gradient. A masked class, of score -inf, is no rival;
+    as the label it costs inf.
 
     Source: Crammer and Singer 2001, "On the Algorithmic Implementation of Multiclass
     Kernel-based Vector Machines".

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch
+from clsloss.batch import Batch, inner_product
 from clsloss.checks import IGNORE_INDEX, check_fraction
 from clsloss.smoothed import smoothed_nll
 
@@ -27,7 +27,8 @@ def kl_div_loss(
 
     The mean is over examples: torch's "batchmean" for (N, C), and over positions too for dense
     inputs. (torch's "mean" divides by C as well.) Class indices become one-hot; both they and
-    probabilities are smoothed to (1-ε) q + ε/C.
+    probabilities are smoothed to (1-ε) q + ε/C. A masked class, of input -inf, costs nothing where
+    q_c or w_c is 0 (torch gives NaN), and inf elsewhere, with ε > 0 too.
 
     Source: Kullback and Leibler 1951, "On Information and Sufficiency".
 
@@ -58,14 +59,11 @@ def kl_div_loss(
 
 
 def _to_probabilities(batch: Batch, smoothing: float) -> Tensor:
-    q = (1 - smoothing) * batch.q + smoothing / batch.classes if smoothing else batch.q
+    q = batch.smoothed(smoothing)
     # q log q, with 0 at q = 0; a logarithm and products in place take a third of xlogy's time
-    negentropy = q.clamp_min(torch.finfo(q.dtype).tiny).log_().mul_(q)
-    cross = q * batch.logits
-    if batch.weight is not None:
-        w = batch.spread(batch.weight)
-        negentropy, cross = w * negentropy, w * cross
-    return negentropy.sum(batch.dim) - cross.sum(batch.dim)
+    negentropy = batch.weighted(q.clamp_min(torch.finfo(q.dtype).tiny).log_().mul_(q))
+    cross = inner_product(batch.weighted(q), batch.logits, batch.dim)
+    return negentropy.sum(batch.dim) - cross
 
 
 def _to_indices(batch: Batch, smoothing: float) -> Tensor:

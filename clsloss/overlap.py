@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, ratio, widen
+from clsloss.batch import Batch, least, ratio, widen
 from clsloss.checks import check_flag, check_not_negative, check_reduction
 
 Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -62,11 +63,13 @@ def reduce_overlap(
     check_reduction(reduction)
     both, predicted, true = sums.unbind(-2)
     # not (true > 0): a NaN has to show
-    weights = (~(true <= 0)).to(sums.dtype)
+    absent = true <= 0
+    weights = (~absent).to(sums.dtype)
     if weight is not None:
         weights = weights * weight.to(sums.dtype)
     hit, miss = parts(both, predicted, true)
-    values = ratio(miss, hit + miss + smooth) * weights
+    divisor = (hit + miss + smooth).clamp_min(least(sums)).masked_fill(absent, math.inf)
+    values = miss / divisor * weights
     if per_image:
         total = weights.sum(-1)
         values, weights = ratio(values.sum(-1), total), (total > 0).to(values.dtype)
@@ -119,8 +122,9 @@ class OverlapLoss(Loss):
             counts = (q if self.weight is None else q * self.weight).sum(-1)
         else:
             counts = super().example_weights(target)
-        total = counts.flatten(1).sum(1) if counts.dim() else counts
-        return (total > 0).to(counts.dtype)
+        if counts.dim() > 1:
+            counts = counts.flatten(1).sum(1)
+        return (counts > 0).to(counts.dtype)
 
     def statistics(self, input: Tensor, target: Tensor) -> Tensor:
         """Σ p q, Σ p and Σ q of each class, (3 C,); per image (Σ values, Σ weights)."""

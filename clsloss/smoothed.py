@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
-from clsloss.batch import Batch
+from clsloss.batch import Batch, inner_product, product
 
 
 def smoothed_nll(log_p: Tensor, batch: Batch, smoothing: float) -> Tensor:
@@ -16,7 +17,7 @@ def smoothed_nll(log_p: Tensor, batch: Batch, smoothing: float) -> Tensor:
     Args:
         log_p: log-probabilities (N, C, d1, ...).
         batch: class indices and class weights.
-        smoothing: ε in [0, 1).
+        smoothing: ε in (0, 1).
 
     Returns:
         (N, d1, ...).
@@ -26,54 +27,61 @@ def smoothed_nll(log_p: Tensor, batch: Batch, smoothing: float) -> Tensor:
     if batch.weight is not None:
         own = own * batch.at_labels(batch.weight).unsqueeze(batch.dim)
         rest = rest * batch.spread(batch.weight)
-    # compiled code fuses the composed form by itself, and cannot trace a function with a jvp
-    compiling = torch.compiler.is_compiling()
-    function = _SmoothedNLL.forward if compiling else _SmoothedNLL.apply
+    function = _SmoothedNLL.apply if _only_reverse(log_p, own, rest) else _composed
     values: Tensor = function(log_p, batch.index, own, rest, batch.dim)
     return values.squeeze(batch.dim).masked_fill(batch.ignored, 0.0)
 
 
-class _SmoothedNLL(torch.autograd.Function):
-    """-own log p_y - Σ_c rest_c log p_c, linear in log p.
+def _composed(
+    log_p: Tensor, index: Tensor, own: Tensor | float, rest: Tensor | float, dim: int
+) -> Tensor:
+    """-own log p_y - Σ_c rest_c log p_c, with every derivative that torch's operators have."""
+    if isinstance(rest, Tensor):
+        total = inner_product(rest, log_p, dim).unsqueeze(dim)
+    else:
+        total = rest * log_p.sum(dim, keepdim=True)
+    return -(product(own, log_p.gather(dim, index)) + total)
 
-    Composed of torch's operators, its backward would write two tensors of the input's shape, one
-    for each term, and add them; this one writes the sum.
+
+def _only_reverse(log_p: Tensor, own: Tensor | float, rest: Tensor | float) -> bool:
+    """Whether no derivative can be asked for but reverse mode by log p.
+
+    Compiled code fuses the composed form by itself, and forward over forward through a function
+    with a jvp of its own is 0 (pytorch#197867).
     """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    factors = [factor for factor in (own, rest) if isinstance(factor, Tensor)]
+    return not any(factor.requires_grad for factor in factors) and not any(
+        unpack_dual(tensor).tangent is not None  # type: ignore[no-untyped-call]
+        for tensor in (log_p, *factors)
+    )
 
-    generate_vmap_rule = True
+
+class _SmoothedNLL(torch.autograd.Function):
+    """`_composed`, whose own backward would write two tensors of the input's shape and add them.
+
+    This one writes the sum, by differentiable operators. torch refuses forward mode through it.
+    """
 
     @staticmethod
     def forward(
-        log_p: Tensor, index: Tensor, own: Tensor | float, rest: Tensor | float, dim: int
+        ctx: Any,  # noqa: ANN401
+        log_p: Tensor,
+        index: Tensor,
+        own: Tensor | float,
+        rest: Tensor | float,
+        dim: int,
     ) -> Tensor:
-        weighted = log_p * rest if isinstance(rest, Tensor) else log_p
-        total = weighted.sum(dim, keepdim=True)
-        if not isinstance(rest, Tensor):
-            total = total * rest
-        return -(own * log_p.gather(dim, index) + total)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401
-        log_p, index, own, rest, dim = inputs
         ctx.shape, ctx.dim = log_p.shape, dim
         ctx.own_is, ctx.rest_is = (None if isinstance(v, Tensor) else v for v in (own, rest))
-        tensors = [v for v in (own, rest) if isinstance(v, Tensor)]
-        ctx.save_for_backward(index, *tensors)
-        ctx.save_for_forward(index, *tensors)
+        ctx.save_for_backward(index, *(v for v in (own, rest) if isinstance(v, Tensor)))
+        return _composed(log_p, index, own, rest, dim)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        index, own, rest = _restore(ctx)
+        index, *tensors = ctx.saved_tensors
+        own, rest = tensors or (ctx.own_is, ctx.rest_is)
         off = (-rest * grad).expand(ctx.shape)
         at_label = off.gather(ctx.dim, index) - own * grad
         return off.scatter(ctx.dim, index, at_label), None, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:  # noqa: ANN401
-        index, own, rest = _restore(ctx)
-        return _SmoothedNLL.forward(tangent, index, own, rest, ctx.dim)
-
-
-def _restore(ctx: Any) -> tuple[Tensor, Any, Any]:  # noqa: ANN401
-    index, *tensors = ctx.saved_tensors
-    return (index, *tensors) if tensors else (index, ctx.own_is, ctx.rest_is)

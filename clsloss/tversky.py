@@ -27,7 +27,7 @@ def tversky_loss(
     """Tversky loss: 1 - mean over classes present of (TP + s) / (TP + α FP + β FN + s).
 
     With TP = Σ p q, FP = Σ p (1-q), FN = Σ (1-p) q, summed as in `dice_loss`. α = β = 0.5 is
-    `dice_loss` with twice the smoothing.
+    `dice_loss` with twice the smoothing. A masked class, of logit -inf, has p_c = 0.
 
     Source: Salehi et al. 2017, "Tversky Loss Function for Image Segmentation".
 
@@ -37,7 +37,7 @@ def tversky_loss(
         alpha: α >= 0, the cost of a false positive.
         beta: β >= 0, the cost of a false negative.
         smooth: s >= 0.
-        per_image: sums over each image by itself.
+        per_image: sums over each image by itself, as in `dice_loss`.
         weight: weight of each class in the mean over classes, (C,).
         ignore_index: the label whose pixels count for nothing.
         reduction: as in `dice_loss`.

@@ -1,5 +1,6 @@
 """Inputs for the tests of the losses: batches and settings drawn by hypothesis, and fixed ones."""
 
+import inspect
 import re
 import sys
 
@@ -110,3 +111,18 @@ def cases(names=EVERY):
 def build(name, **settings):
     """The loss of that name."""
     return REGISTER[name](**settings)
+
+
+def variants(name):
+    """Its default settings, and each other setting by itself; flags are found by their default."""
+    choices = dict(SETTINGS.get(name, {}))
+    for key, parameter in inspect.signature(REGISTER[name]).parameters.items():
+        if isinstance(parameter.default, bool):
+            choices[key] = [not parameter.default]
+    return [{}, *({key: value} for key, values in choices.items() for value in values)]
+
+
+def per_class_settings(name):
+    """The settings of the function, beside the class weights, that may be a tensor (C,)."""
+    parameters = list(inspect.signature(FUNCTIONS[name]).parameters.items())[2:]
+    return [key for key, p in parameters if key != "weight" and "Tensor" in str(p.annotation)]

@@ -68,7 +68,7 @@ def thirty_steps(loss, dtype, accumulation):
 
 def weights(out):
     """The weights of every loss, in both precisions, on the main process."""
-    accumulating = [(loss, 3) for loss in (*HEART, "ce+0.5*brier")]
+    accumulating = [(loss, 3) for loss in (*HEART, "ce+0.5*brier", "dice:per_image=true")]
     whole = [(loss, 1) for loss in ("ce", "dice", "tversky", "ce+0.5*dice")]
     results = {
         f"{loss} {dtype}": thirty_steps(loss, dtype, accumulation)

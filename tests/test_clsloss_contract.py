@@ -18,6 +18,8 @@ from clsloss_cases import (
     batches,
     build,
     cases,
+    per_class_settings,
+    variants,
     weights,
 )
 from hypothesis import given
@@ -60,6 +62,33 @@ def test_reductions_follow_from_values_and_weights(name, data):
     for reduction, want in {"none": values, "sum": values.sum(), "mean": mean}.items():
         got = build(name, weight=weight, reduction=reduction)(logits, target)
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (4, 5, 2), (4, 5, 2, 3)])
+@pytest.mark.parametrize(("name", "soft"), cases())
+def test_every_setting_serves_every_shape(name, soft, shape):
+    """Forward and backward, values per example, and shards, as a trainer puts them together."""
+    logits, target = batch(name, shape, soft=soft)
+    numbers = [{key: weights()} for key in per_class_settings(name)]
+    for settings in [*variants(name), *numbers]:
+        for weight in (None, weights()):
+            loss = build(name, **settings, weight=weight)
+            z = logits.clone().requires_grad_()
+            value = loss(z, target)
+            value.backward()
+            assert value.isfinite()
+            assert z.grad.isfinite().all()
+            shards = [(logits, target)]
+            if len(shape) > 1:
+                shards = [(logits[:1], target[:1]), (logits[1:], target[1:])]
+            total = sum(loss.statistics(*shard) for shard in shards)
+            torch.testing.assert_close(loss.from_statistics(total), value.detach())
+            if loss.additive:
+                values, divisor = loss.per_example(logits, target)
+                assert values.shape == divisor.shape
+                assert torch.equal(divisor, loss.example_weights(target))
+                mean = values.sum() / divisor.sum().clamp_min(1e-9)
+                torch.testing.assert_close(mean, value.detach())
 
 
 @pytest.mark.parametrize("name", EVERY)

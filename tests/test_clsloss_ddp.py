@@ -11,6 +11,7 @@ import clsloss
 
 RANKS = 2
 SUMS = ["ce+0.5*brier", "ce+0.5*dice"]
+PER_IMAGE = ["dice:per_image=true", "tversky:per_image=true", "ce+0.5*dice:per_image=true"]
 
 
 def global_loss(loss, logits, target):
@@ -27,7 +28,7 @@ def global_loss(loss, logits, target):
 
 def all_cases():
     named = [(name, soft, build(name, weight=weights())) for name, soft in cases(EVERY)]
-    sums = [(spec, False, clsloss.create(spec, weight=weights())) for spec in SUMS]
+    sums = [(spec, False, clsloss.create(spec, weight=weights())) for spec in SUMS + PER_IMAGE]
     return named + sums
 
 

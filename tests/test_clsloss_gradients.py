@@ -4,6 +4,7 @@ import pytest
 import torch
 from clsloss_cases import EVERY, HEART, batch, build, cases, weights
 from torch.autograd import gradcheck, gradgradcheck
+from torch.func import jacfwd, jacrev
 
 import clsloss
 
@@ -84,6 +85,26 @@ def test_finite_at_the_extremes(spec, dtype):
         assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
         assert z.grad.isfinite().all()
         assert z.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spec", VARIANTS)
+def test_second_derivatives_are_finite_at_the_extremes(spec, dtype):
+    """Also between 40 and 800, where 1 - p and its powers underflow one after the other."""
+    loss = clsloss.create(spec)
+    grades = (40, 43, 44, 60, 80, 88, 90, 104, 300, 354, 360, 473, 500, 708, 745, 800)
+    rows = torch.tensor([[v, 0, 1] for v in grades], dtype=dtype)
+    rows = torch.cat([rows, -rows, extremes(dtype)[0].detach()[::3]])
+    z, y = rows.repeat_interleave(3, 0), torch.arange(3).repeat(len(rows))
+    hot = torch.eye(3, dtype=dtype)[y]
+
+    def value(x, target):
+        return loss(x.log_softmax(0) if loss.input_kind == "log_probs" else x, target)
+
+    for target in (y, hot, (hot + hot.roll(1, 1)) / 2) if loss.takes_probabilities else (y,):
+        for first in (jacfwd, jacrev):
+            assert torch.vmap(jacfwd(first(value)))(z, target).isfinite().all()
+        assert torch.vmap(jacrev(jacrev(value)))(z, target).isfinite().all()
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 0.999, 1.0, 2.0])

@@ -5,21 +5,25 @@ import torch
 from clsloss_cases import batch, build, weights
 from clsloss_references import expected_overlap
 
+import clsloss
+
 OVERLAPS = ("dice", "tversky")
 
 
-def images(soft=False, seed=0):
-    logits, target = batch("dice", (3, 5, 4, 4), soft=soft, seed=seed)
+def images(soft=False, seed=0, shape=(3, 5, 4, 4)):
+    logits, target = batch("dice", shape, soft=soft, seed=seed, ignored=len(shape) > 2)
     if not soft:
         target[1] = -100
     return logits, target
 
 
+@pytest.mark.parametrize("shape", [(3, 5, 4, 4), (3, 5, 4), (3, 5)])
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("weight", [None, weights()])
 @pytest.mark.parametrize("name", OVERLAPS)
-def test_per_image_is_the_mean_of_the_images(name, weight, soft):
-    logits, target = images(soft)
+def test_per_image_is_the_mean_of_the_images(name, weight, soft, shape):
+    """Of (N, C) too, where each example is an image of one pixel."""
+    logits, target = images(soft, shape=shape)
     loss = build(name, per_image=True, weight=weight)
     values, divisor = loss.per_example(logits, target)
     alone = [
@@ -63,6 +67,22 @@ def test_absent_classes_do_not_count(name):
     assert (each > 0).tolist() == [True, True, False, False, False]
     torch.testing.assert_close(build(name)(logits, target), each[:2].mean())
     torch.testing.assert_close(build(name, reduction="sum")(logits, target), each.sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "spec",
+    ["dice:smooth=0", "dice:smooth=0,squared=true", "tversky:smooth=0", "tversky:smooth=0,beta=0"],
+)
+def test_classes_that_are_nearly_nowhere_have_finite_derivatives(spec, dtype):
+    """Without smoothing, what is divided by is as small as the absent class's probability."""
+    loss = clsloss.create(spec)
+    confident = (25, 30, 43, 60, 88, 100, 360, 740)
+    z = torch.tensor([[v, 0, -v] for v in confident], dtype=dtype).repeat(3, 1)
+    y = torch.arange(3).repeat_interleave(len(confident))
+    assert torch.vmap(torch.func.grad(loss))(z, y).isfinite().all()
+    for first in (torch.func.jacfwd, torch.func.jacrev):
+        assert torch.vmap(torch.func.jacfwd(first(loss)))(z, y).isfinite().all()
 
 
 @pytest.mark.parametrize("name", OVERLAPS)
