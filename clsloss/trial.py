@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import traceback
 import warnings
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
@@ -74,7 +76,7 @@ class Trial:
             error: that it raised.
             sure: whether it cannot be for the number of classes.
         """
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = _told(error)
         rule = "does not take logits (N, C) and class indices (N)"
         if sure or isinstance(error, TypeError):
             return ValueError(f"{rule}: {reason}; {WAY_OUT}")
@@ -94,3 +96,13 @@ def _copied(criterion: Any) -> Any:  # noqa: ANN401
         return copy.deepcopy(criterion)
     except Exception:  # what cannot be copied is tried itself
         return criterion
+
+
+def _told(error: Exception) -> str:
+    """An exception in one line: what, and the last line of a stranger's code that it came from."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
+    place = f" in {Path(theirs[-1].filename).name}, line {theirs[-1].lineno}" if theirs else ""
+    message = str(error).strip().partition("\n")[0]
+    return ": ".join(part for part in (f"{type(error).__name__}{place}", message) if part)
