@@ -111,8 +111,8 @@ ROWS: list[tuple[str, str, Form | None, Form | None]] = [
     ("bce", "index", None, textbook_bce),
     ("sigmoid_focal", "index", None, textbook_sigmoid_focal),
     ("dice", "index", None, textbook_dice),
-    ("tversky", "index", None, None),
 ]
+ROWS += [(name, "index", None, None) for name in sorted({*clsloss.names()} - {r[0] for r in ROWS})]
 
 
 def step(form: Form, logits: Tensor, target: Tensor) -> None:

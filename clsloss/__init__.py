@@ -29,10 +29,12 @@ from clsloss.focal import FocalLoss, SigmoidFocalLoss, focal_loss, sigmoid_focal
 from clsloss.hinge import CrammerSingerLoss, crammer_singer_loss
 from clsloss.kl import KLDivLoss, kl_div_loss
 from clsloss.spec import create, describe, names
+from clsloss.trial import ClassesNeeded
 from clsloss.tversky import TverskyLoss, tversky_loss
 
 __all__ = [
     "BrierLoss",
+    "ClassesNeeded",
     "CrammerSingerLoss",
     "CrossEntropyLoss",
     "DiceLoss",

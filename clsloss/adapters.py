@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,14 @@ from clsloss.batch import Batch, mean, widen
 from clsloss.checks import IGNORE_INDEX
 
 Criterion = Callable[..., Any]
+INPUT_KINDS = ("logits", "scores", "log_probs")
 
 
 class PerExampleLoss(Loss):
     """A criterion with one value per example; its mean, weights and ignored labels are ours.
 
-    It gets the input in float32 or wider, and label 0 for ignored examples, whose values are
-    dropped.
+    It gets the input in float32 or wider. Ignored examples reach it as equal logits with label 0,
+    and their values are dropped: a gradient that is infinite would be NaN after that.
 
     Args:
         criterion: ``criterion(input, target)`` gives (N, d1, ...).
@@ -51,8 +53,14 @@ class PerExampleLoss(Loss):
         """The criterion's value of each example, with its class weight; 0 where ignored."""
         soft = self.takes_probabilities
         batch = Batch(input, target, self.weight, self.ignore_index, probabilities=soft)
-        labels = batch.target if batch.soft else batch.index.squeeze(batch.dim)
-        values: Tensor = self.criterion(batch.logits, labels)
+        logits, labels = batch.logits, batch.target
+        if not batch.soft:
+            uniform = -math.log(batch.classes)  # as logits and as log-probabilities
+            logits = logits.masked_fill(batch.ignored.unsqueeze(batch.dim), uniform)
+            labels = batch.index.squeeze(batch.dim)
+        if self.weighted:
+            match_weights(self.criterion, logits)
+        values: Tensor = self.criterion(logits, labels)
         expected = target.select(batch.dim, 0).shape if batch.soft else target.shape
         if values.shape != expected:
             rule = f"the loss must give one value per example, {tuple(expected)}"
@@ -70,19 +78,32 @@ class OwnLoss(Loss):
 
     Args:
         criterion: an object with the method; a module's parameters are its own.
+        weighted: whether it has class weights.
+        takes_probabilities: whether targets may be class probabilities.
         reduction: "mean" (Σ values / Σ weights), "sum" or "none".
     """
 
-    def __init__(self, criterion: Any, *, reduction: str = "mean") -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        criterion: Any,  # noqa: ANN401
+        *,
+        weighted: bool = False,
+        takes_probabilities: bool = True,
+        reduction: str = "mean",
+    ) -> None:
         super().__init__(reduction=reduction)
         self.criterion = criterion
+        self.weighted = weighted
         self.input_kind = _input_kind(criterion)
-        self.takes_probabilities = getattr(criterion, "takes_probabilities", True)
-        self.additive = hasattr(criterion, "example_weights")
+        self.takes_probabilities = takes_probabilities
+        self.additive = callable(getattr(criterion, "example_weights", None))
 
     def per_example(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The criterion's values and weights."""
-        values, weights = self.criterion.per_example(input, target)
+        logits = widen(input)
+        if self.weighted:
+            match_weights(self.criterion, logits)
+        values, weights = self.criterion.per_example(logits, target)
         return values, weights
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
@@ -107,6 +128,7 @@ class PerBatchLoss(Loss):
 
     Args:
         criterion: ``criterion(input, target)`` gives a scalar.
+        weighted: whether it has class weights.
         takes_probabilities: whether targets may be class probabilities.
         reduction: "mean", which is the criterion's number, whatever it is.
 
@@ -118,19 +140,28 @@ class PerBatchLoss(Loss):
     per_batch = True
 
     def __init__(
-        self, criterion: Criterion, *, takes_probabilities: bool = True, reduction: str = "mean"
+        self,
+        criterion: Criterion,
+        *,
+        weighted: bool = False,
+        takes_probabilities: bool = True,
+        reduction: str = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
         if reduction != "mean":
             rule = "a loss with one number per batch has reduction 'mean' only"
             raise ValueError(f"{rule}, got {reduction!r}")
         self.criterion = criterion
+        self.weighted = weighted
         self.takes_probabilities = takes_probabilities
         self.input_kind = _input_kind(criterion)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The criterion's number."""
-        value: Tensor = self.criterion(widen(input), target)
+        logits = widen(input)
+        if self.weighted:
+            match_weights(self.criterion, logits)
+        value: Tensor = self.criterion(logits, target)
         if value.dim():
             raise ValueError(f"the loss must give a scalar, got shape {tuple(value.shape)}")
         return value
@@ -166,6 +197,75 @@ class Bound(nn.Module):
         return ", ".join([name, *(f"{key}={value}" for key, value in self.settings.items())])
 
 
+class OneHot(nn.Module):
+    """A criterion that takes probabilities alone: class indices reach it as one-hot rows.
+
+    Args:
+        criterion: ``criterion(input, target)`` with targets of the input's shape.
+    """
+
+    def __init__(self, criterion: Criterion) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self.input_kind = _input_kind(criterion)
+
+    def forward(self, input: Tensor, target: Tensor) -> Any:  # noqa: ANN401
+        """The criterion's value."""
+        if not target.is_floating_point():
+            dim = _class_dim(input)
+            hot = F.one_hot(target, input.shape[dim]).movedim(-1, dim)
+            target = hot.to(input.dtype)
+        return self.criterion(input, target)
+
+
+class OverClasses(nn.Module):
+    """A criterion with one value per example and class, reduced over the classes.
+
+    Args:
+        criterion: ``criterion(input, target)`` gives (N, C, d1, ...).
+        how: "mean" or "sum".
+    """
+
+    def __init__(self, criterion: Criterion, how: str) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self.how = how
+        self.input_kind = _input_kind(criterion)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The mean or sum over the classes, (N, d1, ...)."""
+        values: Tensor = self.criterion(input, target)
+        dim = _class_dim(input)
+        return values.mean(dim) if self.how == "mean" else values.sum(dim)
+
+    def extra_repr(self) -> str:
+        """How it reduces."""
+        return f"how={self.how!r}"
+
+
+def match_weights(criterion: object, input: Tensor) -> None:
+    """Moves what a criterion keeps of its class weights to the input's dtype and device.
+
+    That is every floating tensor (C,) that is no parameter, a module's buffers and plain
+    attributes alike: torch's functions take no other dtype than the input's.
+    """
+    shape = (input.shape[_class_dim(input)],)
+    while isinstance(criterion, OneHot | OverClasses):
+        criterion = criterion.criterion
+    for part in criterion.modules() if isinstance(criterion, nn.Module) else [criterion]:
+        kept = {**getattr(part, "__dict__", {}), **getattr(part, "_buffers", {})}
+        for name, value in kept.items():
+            if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
+                continue
+            differs = (value.dtype, value.device) != (input.dtype, input.device)
+            if differs and value.is_floating_point() and value.shape == shape:
+                setattr(part, name, value.to(input))
+
+
+def _class_dim(input: Tensor) -> int:
+    return 1 if input.dim() > 1 else 0
+
+
 def _input_kind(criterion: object) -> Any:  # noqa: ANN401
     """What the criterion says it takes; of torch's what is known of them; else logits."""
     function = getattr(criterion, "function", None)
@@ -174,4 +274,7 @@ def _input_kind(criterion: object) -> Any:  # noqa: ANN401
         likely = "log_probs"
     elif isinstance(criterion, nn.MultiMarginLoss) or function is F.multi_margin_loss:
         likely = "scores"  # a margin has no scale that a softmax could read
-    return getattr(criterion, "input_kind", likely)
+    kind = getattr(criterion, "input_kind", likely)
+    if kind not in INPUT_KINDS:
+        raise ValueError(f"input_kind must be one of {', '.join(INPUT_KINDS)}, got {kind!r}")
+    return kind

@@ -69,6 +69,8 @@ class Batch:
     def _check_probabilities(self, input: Tensor, target: Tensor, probabilities: bool) -> None:
         if not probabilities:
             raise TypeError(f"targets must be class indices (int64), got {target.dtype}")
+        if target.shape == input.select(self.dim, 0).shape:
+            raise TypeError(f"class indices must be int64, got {target.dtype}")
         if target.shape != input.shape:
             rule = f"class probabilities must have the input's shape {tuple(input.shape)}"
             raise ValueError(f"{rule}, got {tuple(target.shape)}")

@@ -1,26 +1,25 @@
 """Losses by name: ``create("focal:gamma=3")``.
 
 A spec is ``NAME[:key=value[,key=value]]``, or a weighted sum of such, ``ce+0.5*dice``. NAME is one
-of `names`, or the import path ``module:attribute`` of any other loss.
+of `names`, or the path of any other loss, ``module:attribute`` or ``file.py:attribute``.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import inspect
 import re
-import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from clsloss.adapt import adapt
+from clsloss.adapt import adapt, is_class
 from clsloss.base import REGISTER, Loss
-from clsloss.checks import IGNORE_INDEX, class_numbers
+from clsloss.batch import check_per_class
+from clsloss.checks import IGNORE_INDEX, check_integer, class_numbers
 from clsloss.combine import SumLoss
+from clsloss.load import load, suggest
+from clsloss.trial import ClassesNeeded
 
 RESERVED = ("weight", "ignore_index", "reduction", "size_average", "reduce")
 """Settings that are not a spec's: `create` has arguments for them (torch's old two included)."""
@@ -61,22 +60,27 @@ def create(
     weight: Tensor | None = None,
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
+    classes: int | None = None,
 ) -> Loss:
     """The loss that a spec names.
 
     Args:
         spec: ``focal``, ``focal:gamma=3``, ``ce+0.5*dice``, ``torch.nn:MultiMarginLoss:margin=2``,
-            ``mypackage.mymodule:MyLoss:epsilon=1``. Modules are found as ``import`` finds them,
-            and in the current directory. Values are true, false, none, numbers or words.
+            ``mypackage.mymodule:MyLoss:epsilon=1``, ``./losses.py:MyLoss``. Modules are found as
+            ``import`` finds them, and in the current directory; ``__main__`` is the script or
+            notebook. Values are true, false, none, numbers or words.
         weight: class weights (C,), or None for ones.
         ignore_index: the label whose examples count for nothing.
         reduction: "mean", "sum" or "none".
+        classes: C, for losses that are not ours: they are tried with so many, or as many as
+            there are weights, else with ten.
 
     Returns:
         The loss of that name; for an import path what `clsloss.adapt.adapt` makes of it.
 
     Raises:
-        ValueError: if the spec is wrong, in one line that says where, and what would be right.
+        ValueError: if the spec is wrong, in one line that says where, and what would be right;
+            `ClassesNeeded` if a loss is perhaps made for another number of classes than ten.
 
     Example:
         >>> create("focal:gamma=3,alpha=0.5", ignore_index=255)
@@ -86,12 +90,14 @@ def create(
     single = len(terms) == 1 and terms[0].coefficient == 1
     try:
         weight = class_numbers("weight", weight)
+        _check_classes(classes, weight)
+        given = {"weight": weight, "ignore_index": ignore_index, "classes": classes}
         if single:
-            return _build(terms[0], weight, ignore_index, reduction)
-        losses = [_build(term, weight, ignore_index, "mean") for term in terms]
+            return _build(terms[0], reduction=reduction, **given)
+        losses = [_build(term, **given) for term in terms]
         return SumLoss(losses, [term.coefficient for term in terms], reduction=reduction)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"loss {spec!r}: {error}") from error
+        raise _in(f"loss {spec!r}", error) from error
 
 
 def parse(spec: str) -> list[Term]:
@@ -144,18 +150,32 @@ def parse_value(text: str) -> object:
     return text
 
 
-def _build(term: Term, weight: Tensor | None, ignore_index: int, reduction: str) -> Loss:
-    criterion = REGISTER[term.name] if term.name in REGISTER else _load(term.name)
+def _check_classes(classes: int | None, weight: Tensor | None) -> None:
+    if classes is None:
+        return
+    check_integer("classes", classes)
+    if classes < 2:
+        raise ValueError(f"classes must be >= 2, got {classes}")
+    if weight is not None:
+        check_per_class("weight", weight, classes)
+
+
+def _in(place: str, error: Exception) -> ValueError:
+    """The error, told with its place."""
+    kind = ClassesNeeded if isinstance(error, ClassesNeeded) else ValueError
+    return kind(f"{place}: {error}")
+
+
+def _build(term: Term, **given: Any) -> Loss:  # noqa: ANN401
+    criterion = REGISTER[term.name] if term.name in REGISTER else load(term.name, names())
     known = _settings(criterion)
     for key in term.settings:
         if known is not None and key not in known:
-            raise ValueError(f"{term.name} has no setting {key!r}{_suggest(key, known)}")
+            raise ValueError(f"{term.name} has no setting {key!r}{suggest(key, known)}")
     try:
-        return adapt(
-            criterion, term.settings, weight=weight, ignore_index=ignore_index, reduction=reduction
-        )
+        return adapt(criterion, term.settings, **given)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{term.name}: {error}") from error
+        raise _in(term.name, error) from error
 
 
 def _settings(criterion: Callable[..., Any]) -> dict[str, object] | None:
@@ -163,47 +183,9 @@ def _settings(criterion: Callable[..., Any]) -> dict[str, object] | None:
     parameters = list(inspect.signature(criterion).parameters.values())
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    if not isinstance(criterion, type):
+    if not is_class(criterion):
         parameters = parameters[2:]  # input and target
     return {p.name: p.default for p in parameters if p.name not in RESERVED}
-
-
-def _load(path: str) -> Callable[..., Any]:
-    module_name, colon, attribute = path.partition(":")
-    if not colon:
-        raise ValueError(f"unknown loss {path!r}{_suggest(path, names())}")
-    found: Any = _import(module_name)
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            public = [name for name in dir(found) if not name.startswith("_")]
-            raise ValueError(f"{module_name} has no {attribute!r}{_suggest(part, public)}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise ValueError(f"{path} is not a loss: a {type(found).__name__} cannot be called")
-    return found  # type: ignore[no-any-return]
-
-
-def _import(name: str) -> object:
-    here = {"", str(Path.cwd())}
-    try:
-        if importlib.util.find_spec(name.partition(".")[0]) is None and not here & set(sys.path):
-            sys.path.append("")
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name + ".").startswith(error.name + "."):
-            rule = "no such module, in the current directory either"
-            raise ValueError(f"{rule}: {error.name!r}{_suggest(name, names())}") from error
-        raise ValueError(f"importing {name!r} failed: {error}") from error
-    except Exception as error:  # a stranger's module may raise anything
-        raise ValueError(f"importing {name!r} failed: {error!r}") from error
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    # a module's attributes are too many to list
-    return hint if len(known) > 40 else f"{hint} (known: {', '.join(known) or 'none'})"
 
 
 def _head(name: str, cls: type[Loss]) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from experiments.fingerprint import fingerprint
 
-# MODULE:NAME, and not NAME:setting=value
-_PATH = re.compile(r"(?<![\w.:=])([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?![\w.]*\s*=)")
+# MODULE:NAME or FILE.py:NAME, and not NAME:setting=value
+_PATH = re.compile(r"(?<![^\s*+])([^\s*+:=]+):[A-Za-z_][\w.]*(?![\w.]*\s*=)")
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def fingerprints(spec: str) -> dict[str, str]:
-    """The SHA-256 of each module that a loss is imported from.
+    """The SHA-256 of each module or file that a loss is imported from.
 
     Of installed packages, torch among them, nothing is said here: their versions tell. Modules
     that the named ones import are not followed.
@@ -42,7 +42,13 @@ def changed(spec: str, described: Mapping[str, object]) -> list[str]:
 
 
 def _file(module: str) -> Path | None:
-    """Where Python finds a module, without importing it."""
+    """Where Python finds a module, without importing it; a file is where it is."""
+    if "/" in module or module.endswith(".py"):
+        file = Path(module).expanduser()
+        return file.resolve() if file.is_file() else None
+    if module == "__main__":  # of a notebook there is no file
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        return Path(script).resolve() if script else None
     below = Path(*module.split("."))
     for entry in [*sys.path, ""]:
         for file in (entry / below / "__init__.py", entry / below.parent / f"{below.name}.py"):

@@ -44,7 +44,8 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
             where the GPU's memory does not suffice; the last checkpoint stays.
         OSError: if a checkpoint or a result cannot be written; the last checkpoint stays.
     """
-    criterion = create_criterion(config)
+    with contextlib.suppress(clsloss.ClassesNeeded):  # as soon as the images are there
+        create_criterion(config)
     accelerator = distributed.start(config)
     with contextlib.ExitStack() as stack:
         opened: list[Record] = []  # the main process's alone
@@ -78,14 +79,18 @@ def create_criterion(config: RunConfig, dataset: Data | None = None) -> clsloss.
 
     Args:
         config: its options.
-        dataset: its images, for class weights and targets; without them the options alone are
-            checked.
+        dataset: its images, for class weights, targets and the number of classes; without them
+            the options alone are checked.
 
     Raises:
         Refused: on a spec that names no loss, or a loss that cannot do what the options ask.
+        clsloss.ClassesNeeded: without a dataset, for a loss that may be made for its classes.
     """
+    weight, classes = (dataset.class_weights, len(dataset.classes)) if dataset else (None, None)
     try:
-        criterion = clsloss.create(config.loss, dataset.class_weights if dataset else None)
+        criterion = clsloss.create(config.loss, weight, classes=classes)
+    except clsloss.ClassesNeeded:
+        raise
     except (ValueError, TypeError) as error:
         raise Refused(f"--loss {config.loss}: {error}") from error
     if config.grad_accum > 1 and not criterion.additive and not criterion.per_batch:

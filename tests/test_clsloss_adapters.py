@@ -13,6 +13,7 @@ from clsloss_cases import batch, weights
 from torch import nn
 
 import clsloss
+from clsloss import ClassesNeeded
 from clsloss.adapt import adapt
 
 OWN = '''
@@ -261,10 +262,14 @@ def test_own_losses_in_a_sum(own):
     torch.testing.assert_close(mixed(logits, target), want)
 
 
-def test_a_loss_that_the_trial_does_not_fit_is_taken_at_its_word(own):
+def test_a_loss_for_a_number_of_classes_is_tried_with_that(own):
     logits, target = batch("ce", (3, 4), dtype=torch.float32)
-    loss = clsloss.create("my_losses:FourOnly")
+    loss = clsloss.create("my_losses:FourOnly", classes=4)
     torch.testing.assert_close(loss(logits, target), F.cross_entropy(logits, target))
+    with pytest.raises(ClassesNeeded, match=r"tried with C = 10: .*create\(\.\.\., classes=C\)"):
+        clsloss.create("my_losses:FourOnly")
+    with pytest.raises(ValueError, match=r"my_losses:FourOnly: .* tried with C = 5: "):
+        clsloss.create("ce+my_losses:FourOnly", classes=5)
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,15 @@ def test_probabilities_where_indices_are_due(name):
 
 
 @pytest.mark.parametrize("name", SOFT)
+@pytest.mark.parametrize(("input", "labels"), [((3, 5), (3,)), ((2, 5, 4), (2, 4)), ((5,), ())])
+def test_floating_labels_of_the_shape_of_class_indices(name, input, labels):
+    message = error(TypeError, lambda: build(name)(torch.randn(input), torch.ones(labels)))
+    assert message == "class indices must be int64, got torch.float32"
+
+
+@pytest.mark.parametrize("name", SOFT)
 def test_probabilities_of_another_shape(name):
-    for shape in ((3,), (3, 4), (2, 5), (5,), (3, 5, 1)):
+    for shape in ((3, 4), (2, 5), (5,), (3, 5, 1)):
         message = error(ValueError, lambda s=shape: build(name)(torch.randn(3, 5), torch.rand(s)))
         assert message == f"class probabilities must have the input's shape (3, 5), got {shape}"
 

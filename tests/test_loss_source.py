@@ -3,12 +3,15 @@
 import hashlib
 import json
 import subprocess
+import sys
 
+import numpy as np
 import pytest
 from conftest import command, environment
+from PIL import Image
 
 from experiments import loss_source, state
-from experiments.config import RunConfig
+from experiments.config import Refused, RunConfig
 from experiments.state import State
 
 LOSS = "from torch.nn.functional import cross_entropy\n\n\ndef mine(z, y):\n    return {}\n"
@@ -26,15 +29,24 @@ PLAIN, SCALED = LOSS.format("cross_entropy(z, y)"), LOSS.format("2 * cross_entro
         ("focal:gamma=2+2*pack.inner:Mine.Other:epsilon=1", ["pack.inner"]),
         ("pack:Mine", ["pack"]),
         ("nosuch:mine", []),
+        ("./own.py:mine", ["./own.py"]),
+        ("own.py:mine:scale=2", ["own.py"]),
+        ("ce+0.5*./pack/inner.py:Mine.Other:epsilon=1 + own:mine", ["./pack/inner.py", "own"]),
+        ("./gone.py:mine", []),
+        ("__main__:mine", ["__main__"]),
     ],
 )
 def test_the_files_that_a_spec_names(spec, modules, tmp_path, monkeypatch):
     files = {"own": "own.py", "pack": "pack/__init__.py", "pack.inner": "pack/inner.py"}
+    files |= {"__main__": "script.py"}
     (tmp_path / "pack").mkdir()
     for module, file in files.items():
         (tmp_path / file).write_text(module)
     monkeypatch.chdir(tmp_path)
-    expected = {module: hashlib.sha256(module.encode()).hexdigest() for module in modules}
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "script.py"))
+    texts = {module: module for module in files}
+    texts |= {"./own.py": "own", "own.py": "own", "./pack/inner.py": "pack.inner"}
+    expected = {module: hashlib.sha256(texts[module].encode()).hexdigest() for module in modules}
     assert loss_source.fingerprints(spec) == expected
 
 
@@ -77,3 +89,50 @@ def test_a_run_is_not_that_of_an_edited_loss(run, tmp_path, monkeypatch):
     assert run(fresh="true").returncode == 0
     described = json.loads((folder / "config.json").read_text())
     assert described["loss_sources"] == {"own": hashlib.sha256(SCALED.encode()).hexdigest()}
+
+
+MARGINS = """
+import torch
+from torch.nn import functional as F
+
+
+class Margins(torch.nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.register_buffer("margins", torch.ones(classes))
+
+    def forward(self, z, y):
+        return F.cross_entropy(z - self.margins, y, reduction="none")
+"""
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """A folder of images of three classes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 8), ("test", 2)):
+        for name in ("cat", "dog", "eel"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{i}.png")
+    return tmp_path / "images"
+
+
+def test_a_loss_in_a_file_is_tried_with_the_classes_of_the_images(images, train_here, monkeypatch):
+    monkeypatch.chdir(images.parent)
+    (images.parent / "own.py").write_text(MARGINS)
+    folder = {"dataset": "folder", "data_dir": images, "image_size": 8, "batch_size": 8}
+    folder |= {"epochs": 1, "output": images.parent / "runs"}
+    told = "tried with C = 3: .*size of tensor a .3. must match the size of tensor b .10."
+    with pytest.raises(Refused, match=told):
+        train_here(loss="./own.py:Margins:classes=10", **folder)
+    options = {"loss": "./own.py:Margins:classes=3", "class_weights": "1,2,1"} | folder
+    where, status = train_here(**options)
+    assert status == 0
+    described = json.loads((where / "config.json").read_text())
+    assert described["loss_sources"] == {"./own.py": hashlib.sha256(MARGINS.encode()).hexdigest()}
+    (images.parent / "own.py").write_text(MARGINS + "# edited\n")
+    with pytest.raises(Refused, match=r"trained with another version of \./own\.py"):
+        train_here(**options)

@@ -26,7 +26,9 @@ from torch import nn
 
 class Crashing(nn.Module):
     def forward(self, input, target):
-        raise ArithmeticError("a bad loss\\nthat says more than one line")
+        if len(input) > 3:  # in training, not when it is tried
+            raise ArithmeticError("a bad loss\\nthat says more than one line")
+        return nn.functional.cross_entropy(input, target)
 
 class Aborting(nn.Module):
     def forward(self, input, target):

@@ -1,0 +1,108 @@
+"""Anyone's loss, tried on a few examples: what it gives shows what it is."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+STAND_IN = 10
+"""The number of classes of a trial where it is not known."""
+
+
+WAY_OUT = "a function loss(logits, target) of your own can call it as it needs"
+
+
+class ClassesNeeded(ValueError):
+    """A loss failed its trial, perhaps because it is made for another number of classes."""
+
+
+class Trial:
+    """A few examples to try a criterion on.
+
+    There are never as many examples as classes, lest a loss that mixes up the two seem to fit; and
+    the labels are the first and the last class, lest a loss with too few numbers seem to.
+
+    Args:
+        classes: C; None where it is not known, then `STAND_IN` is taken.
+        weight: class weights (C,), whose dtype and device the logits have.
+    """
+
+    def __init__(self, classes: int | None, weight: Tensor | None = None) -> None:
+        self.known = classes is not None
+        self.classes = classes or STAND_IN
+        self.examples = 3 if self.classes == 2 else 2
+        like = torch.empty(0) if weight is None else weight
+        steps = torch.linspace(-1, 1, self.examples * self.classes, dtype=like.dtype)
+        # log-probabilities are logits too, and some losses take nothing else
+        self.logits = steps.view(self.examples, -1).log_softmax(1).to(like.device)
+        labels = torch.linspace(0, self.classes - 1, self.examples).long()
+        self.target = labels.to(like.device)
+
+    def call(self, criterion: Any, *, soft: bool = False) -> object:  # noqa: ANN401
+        """What a copy of the criterion gives for the examples, or the exception that it raises.
+
+        Args:
+            criterion: any callable.
+            soft: whether the targets are probabilities.
+        """
+        target = self.logits.exp() if soft else self.target
+        logits = self.logits.clone().requires_grad_()
+        devices: list[int] = []
+        with torch.random.fork_rng(devices), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return _copied(criterion)(logits, target)
+            except Exception as error:  # a stranger's code may raise anything
+                return error
+
+    def is_per_example(self, output: object) -> TypeGuard[Tensor]:
+        """Whether an output is one value per example, (N,)."""
+        return isinstance(output, Tensor) and output.shape == (self.examples,)
+
+    def is_per_class(self, output: object) -> TypeGuard[Tensor]:
+        """Whether an output is one value per example and class, (N, C)."""
+        return isinstance(output, Tensor) and output.shape == self.logits.shape
+
+    def refusal(self, error: Exception, *, sure: bool = False) -> ValueError:
+        """What to tell of a criterion that raised the error.
+
+        Args:
+            error: that it raised.
+            sure: whether it cannot be for the number of classes.
+        """
+        reason = _told(error)
+        rule = "does not take logits (N, C) and class indices (N)"
+        if sure or isinstance(error, TypeError):
+            return ValueError(f"{rule}: {reason}; {WAY_OUT}")
+        tried = f"{rule}, tried with C = {self.classes}: {reason}"
+        if self.known:
+            return ValueError(f"{tried}; {WAY_OUT}")
+        return ClassesNeeded(f"{tried}; give yours, create(..., classes=C), or {WAY_OUT}")
+
+
+def is_scalar(output: object) -> TypeGuard[Tensor]:
+    """Whether an output is one number."""
+    return isinstance(output, Tensor) and output.dim() == 0
+
+
+def _copied(criterion: Any) -> Any:  # noqa: ANN401
+    try:
+        return copy.deepcopy(criterion)
+    except Exception:  # what cannot be copied is tried itself
+        return criterion
+
+
+def _told(error: Exception) -> str:
+    """An exception in one line: what, and the last line of a stranger's code that it came from."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
+    place = f" in {Path(theirs[-1].filename).name}, line {theirs[-1].lineno}" if theirs else ""
+    message = str(error).strip().partition("\n")[0]
+    return ": ".join(part for part in (f"{type(error).__name__}{place}", message) if part)
