@@ -24,10 +24,15 @@ def ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
 
 
 def ece_terms(confidence: Floats, correct: Booleans, bins: int = BINS) -> Floats:
-    """What each example adds to `ece`, their mean: sign(gap of its bin) (conf - correct)."""
+    """What each example adds to `ece`, their mean: sign(gap of its bin) (conf - correct).
+
+    A gap below 1e-12 is none: its sign would be that of rounding, and change with the order of
+    the rows.
+    """
     index = bin_index(confidence, bins)
     residual = confidence - correct
-    sign = np.sign(np.bincount(index, residual, bins))
+    total = np.bincount(index, residual, bins)
+    sign = np.where(np.abs(total) > 1e-12 * np.bincount(index, minlength=bins), np.sign(total), 0)
     terms: Floats = sign[index] * residual
     return terms
 

@@ -52,18 +52,17 @@ class EqualMass:
         # from here on there are fewer places to look at than bins
         first, width = max(2, len(falls) + 1), 16
         while first <= self.n:
-            bins = np.arange(first, min(first + width, self.n + 1))
-            found = self._falls_near(falls, bins)
+            numbers = np.arange(first, min(first + width, self.n + 1))
+            found = self._falls_near(falls, numbers)
             if found.any():
-                return int(bins[np.argmax(found)]) - 1
+                return int(numbers[np.argmax(found)]) - 1
             first, width = first + width, max(1, min(2 * width, AT_ONCE // len(falls)))
         return self.n
 
     def _cuts(self, bins: int) -> Integers:
         """The ends of the bins, 0 and N included, each once."""
         bins = min(bins, self.n)
-        cuts = self._cut[_place(np.arange(bins + 1), self.n, bins)]
-        return cuts[np.concatenate([[True], np.diff(cuts) > 0])]
+        return np.unique(self._cut[_place(np.arange(bins + 1), self.n, bins)])
 
     @cached_property
     def _falls(self) -> Integers:
@@ -87,8 +86,8 @@ class EqualMass:
         """Whether accuracy falls from the bin (a, b] to the bin (b, c]; not if one is empty."""
         hits = self._hits
         # cross-multiplied: integers compare equal accuracies exactly
-        found: Booleans = (hits[c] - hits[b]) * (b - a) < (hits[b] - hits[a]) * (c - b)
-        return found
+        found = np.less((hits[c] - hits[b]) * (b - a), (hits[b] - hits[a]) * (c - b))
+        return np.asarray(found)
 
     def _falls_near(self, falls: Integers, bins: Integers) -> Booleans:
         """For each number of bins, whether accuracy falls around one of these cuts."""
@@ -107,8 +106,7 @@ class EqualMass:
         c = cut(np.minimum(at_most(b) + 1, column))
         d = cut(np.minimum(at_most(c) + 1, column))
         a = cut(_number(below[b], self.n, column))
-        found: Booleans = (self._falling(a, b, c) | self._falling(b, c, d)).any(axis=1)
-        return found
+        return np.asarray(np.any(self._falling(a, b, c) | self._falling(b, c, d), axis=1))
 
 
 def _place(number: Integers, n: int, bins: Integers | int) -> Integers:
