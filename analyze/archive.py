@@ -49,7 +49,8 @@ def load_predictions(path: Path) -> Predictions:
     arrays = load_arrays(path)
     if not {"test_logits", "test_probs"} & arrays.keys():
         raise UsageError(
-            f"has no test_logits, nor test_probs; it holds: {', '.join(arrays) or 'nothing'}"
+            f"has no test_logits; it holds: {', '.join(arrays) or 'nothing'} (probabilities are "
+            "to be called test_probs)"
         )
     test = _split(arrays, "test")
     val = _split(arrays, "val") if {"val_logits", "val_probs"} & arrays.keys() else None
@@ -80,11 +81,11 @@ def _other_format(file: BinaryIO) -> str | None:
     """What the file is instead of an npz file, and what to do; None for an npz file."""
     start = file.read(6)
     if start == b"\x93NUMPY":
-        return f"is an .npy file, of one array: save all that belongs together, {_SAVE}"
+        return f"is no npz file but an .npy file, of one array: {_SAVE}"
     if start[:1] == b"\x80":  # the first byte of a pickle
         return (
-            "is a pickle, perhaps of torch.save, and nothing is unpickled here: load it where you "
-            f"trust it, and {_SAVE}"
+            "is no npz file but a pickle, perhaps of torch.save, and nothing is unpickled here: "
+            f"load it where you trust it, then {_SAVE}"
         )
     if not zipfile.is_zipfile(file):
         return "is no npz file, or a truncated one"
@@ -92,8 +93,8 @@ def _other_format(file: BinaryIO) -> str | None:
     with zipfile.ZipFile(file) as archive:
         if any(name.endswith("/data.pkl") for name in archive.namelist()):
             return (
-                "is a file of torch.save, and nothing is unpickled here: load it with torch.load, "
-                f"and {_SAVE} with tensors as .numpy()"
+                "is no npz file but one of torch.save, and nothing is unpickled here: torch.load "
+                f"it, then {_SAVE}, tensors as .numpy()"
             )
     file.seek(0)
     return None

@@ -77,7 +77,9 @@ class Plain:
     def ece_sweep(self):
         best = 1
         for bins in range(2, self.n + 1):
-            accuracies = [Fraction(int(sum(h for _, h in b)), len(b)) for b in self._mass_bins(bins)]
+            accuracies = [
+                Fraction(int(sum(h for _, h in b)), len(b)) for b in self._mass_bins(bins)
+            ]
             if any(later < earlier for earlier, later in pairwise(accuracies)):
                 break
             best = bins
