@@ -55,8 +55,8 @@ def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.D
     known = [one for one in known if one.loss not in unscaled]
     if not known:
         raise UsageError(
-            f"--by {measure}: {', '.join(sorted(unscaled))} train scores without a scale, so that "
-            f"their {measure} means nothing; choose by accuracy"
+            f"--by {measure}: {' and '.join(sorted(unscaled))} trains scores without a scale, so "
+            f"that {measure} means nothing; choose by accuracy"
         )
     options = varying([one.setting for one in known if one.setting])
     if option not in options:

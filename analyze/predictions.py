@@ -166,8 +166,9 @@ def score(
         z, p = logits[rows].astype(np.float64, order="C"), None
         if probabilities:
             z, p = log_probabilities(z)
+        z /= temperature
         exact = p if temperature == 1 else None
-        parts.append(_score_block(z / temperature, targets[rows], class_gaps, exact))
+        parts.append(_score_block(z, targets[rows], class_gaps, exact))
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in Scores.__dataclass_fields__

@@ -72,7 +72,7 @@ def hints(predictions: Predictions, result: dict[str, Any]) -> list[str]:
     test, val = predictions.test, predictions.val
     if test.probabilities:
         if impossible := impossible_labels(test.logits, test.targets):
-            found.append(f"{impossible:,} labels have probability 0, so that NLL is infinite")
+            found.append(f"labels of probability 0: {impossible:,}, so that NLL is infinite")
     elif problem(test.logits, test.targets, probabilities=True) is None:
         found.append("test_logits sum to 1 as probabilities do: call them test_probs if they are")
     stages = [("before temperature", result["before"]), ("after temperature", result["after"])]
@@ -93,7 +93,7 @@ def hints(predictions: Predictions, result: dict[str, Any]) -> list[str]:
     elif result["temperature"] is None:
         impossible = impossible_labels(val.logits, val.targets)
         found.append(
-            f"no temperature: {impossible:,} validation labels have probability 0, so that NLL is "
+            f"no temperature: validation labels of probability 0: {impossible:,}, so that NLL is "
             "infinite at each; give logits, or leave no class without probability"
         )
     elif bound := result["temperature_bound"]:
