@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analyze.errors import UsageError, writing
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, 2 refused."""
+    """Runs one command and returns its exit status: 0 done, 2 refused.
+
+    What is the user's fault is one line. Every other exception is left to Python.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m analyze", description="Metrics and comparisons of trained classifiers."
     )
@@ -21,10 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "score",
         help="every metric of a file of logits",
         description="Scores test_logits and test_targets of an npz file; with val_logits and "
-        "val_targets in it, also after temperature scaling.",
+        "val_targets in it, also after temperature scaling. test_probs and val_probs may stand "
+        "for the logits: probabilities, exact zeros allowed.",
     )
     score.add_argument("file", type=Path, help="the npz file")
-    score.add_argument("--json", action="store_true", help="print one JSON object, fractions")
+    score.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object: fractions; NLL is Infinity where a label has probability 0",
+    )
     score.set_defaults(run=_score)
     report = commands.add_parser(
         "report",
@@ -91,7 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     conformance.set_defaults(run=_conformance)
     options = parser.parse_args(arguments)
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+    except UsageError as error:
+        print(f"analyze: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     return status
 
 
@@ -103,8 +117,8 @@ def _score(options: argparse.Namespace) -> int:
 
     try:
         predictions = load_predictions(options.file)
-    except ValueError as error:
-        return _refuse(f"{options.file}: {error}")
+    except UsageError as error:
+        raise UsageError(f"{options.file}: {error}") from error
     from analyze.score import print_score, score_predictions
 
     result = score_predictions(predictions)
@@ -127,24 +141,16 @@ def _report(options: argparse.Namespace) -> int:
     from analyze.terminal import print_report
     from analyze.wandb_report import log_report, parse_target
 
-    try:
-        if options.to_wandb:
-            parse_target(options.to_wandb)
-        report = build_report(options.paths, options.reference, options.compare)
-    except ValueError as error:
-        return _refuse(str(error))
-    try:
-        write_report(
-            report,
-            options.out,
-            command=_command(options),
-            layout=options.layout,
-            keep_runs=options.keep_runs,
-        )
-    except OSError as error:
-        return _refuse(f"{options.out} cannot be written: {error.strerror}")
-    except ValueError as error:
-        return _refuse(str(error))
+    if options.to_wandb:
+        parse_target(options.to_wandb)
+    report = build_report(options.paths, options.reference, options.compare)
+    write_report(
+        report,
+        options.out,
+        command=_command(options),
+        layout=options.layout,
+        keep_runs=options.keep_runs,
+    )
     console = _console()
     print_report(report, console)
     written = f"{WRITTEN}, runs/" if options.keep_runs else WRITTEN
@@ -152,10 +158,7 @@ def _report(options: argparse.Namespace) -> int:
     page = (options.out / "index.html").resolve().as_uri()
     console.print(Text(f"open {page}"), soft_wrap=True)
     if options.to_wandb:
-        try:
-            where = log_report(report, options.out, options.to_wandb)
-        except ValueError as error:
-            return _refuse(str(error))
+        where = log_report(report, options.out, options.to_wandb)
         console.print(Text(f"logged to {where}"), soft_wrap=True)
     return 0
 
@@ -177,16 +180,11 @@ def _command(options: argparse.Namespace) -> str:
 def _choose(options: argparse.Namespace) -> int:
     from analyze.choice import build_choice, print_choice
 
-    try:
-        choice = build_choice(options.paths, options.option, options.by)
-    except ValueError as error:
-        return _refuse(str(error))
+    choice = build_choice(options.paths, options.option, options.by)
     if options.out:
-        try:
+        with writing(options.out):
             options.out.parent.mkdir(parents=True, exist_ok=True)
             choice.to_csv(options.out, index=False, lineterminator="\n")
-        except OSError as error:
-            return _refuse(f"{options.out} cannot be written: {error.strerror}")
     print_choice(choice, options.option, options.by, _console())
     return 0
 
@@ -207,11 +205,6 @@ def _console() -> "Console":
     if not console.is_terminal:
         console.width = 150
     return console
-
-
-def _refuse(reason: str) -> int:
-    print(f"analyze: {' '.join(reason.split())}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -9,16 +9,23 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from analyze.predictions import Integers, check
+from analyze.errors import UsageError
+from analyze.predictions import Integers, problem
+
+_SAVE = "np.savez('mine.npz', test_logits=..., test_targets=...)"
 
 
 @dataclass(frozen=True)
 class Split:
-    """Logits (N, C), targets (N,) and, where they were saved, the examples' indices (N,)."""
+    """Logits (N, C), targets (N,) and, where they were saved, the examples' indices (N,).
+
+    With `probabilities`, what `logits` holds are probabilities instead, exact zeros among them.
+    """
 
     logits: NDArray[Any]
     targets: Integers
     index: Integers | None
+    probabilities: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,21 +39,25 @@ class Predictions:
 def load_predictions(path: Path) -> Predictions:
     """Reads `test_logits, test_targets`, and `val_...` and `..._index` where present, of an npz.
 
-    Nothing is unpickled.
+    `test_probs` and `val_probs` may stand for the logits. Nothing is unpickled.
 
     Raises:
-        ValueError: One line with what is wrong: no such file, not an npz, truncated, pickled,
-            `test_logits` missing, arrays that `analyze.predictions.check` refuses, or splits with
-            different numbers of classes.
+        UsageError: One line with what is wrong: no such file, not an npz, truncated, pickled,
+            `test_logits` missing, arrays that cannot be scored (`analyze.predictions.problem`),
+            or splits with different numbers of classes.
     """
     arrays = load_arrays(path)
-    if "test_logits" not in arrays:
-        raise ValueError(f"has no test_logits; it holds: {', '.join(arrays) or 'nothing'}")
+    if not {"test_logits", "test_probs"} & arrays.keys():
+        raise UsageError(
+            f"has no test_logits; it holds: {', '.join(arrays) or 'nothing'} (probabilities are "
+            "to be called test_probs)"
+        )
     test = _split(arrays, "test")
-    val = _split(arrays, "val") if "val_logits" in arrays else None
+    val = _split(arrays, "val") if {"val_logits", "val_probs"} & arrays.keys() else None
     if val is not None and val.logits.shape[1] != test.logits.shape[1]:
-        raise ValueError(
-            f"val_logits have {val.logits.shape[1]} classes, test_logits {test.logits.shape[1]}"
+        raise UsageError(
+            f"{_kind(val, 'val')} have {val.logits.shape[1]} classes, "
+            f"{_kind(test, 'test')} {test.logits.shape[1]}"
         )
     return Predictions(test, val)
 
@@ -55,16 +66,38 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an npz file by name; nothing is unpickled.
 
     Raises:
-        ValueError: One line with what is wrong with the file.
+        UsageError: One line with what is wrong with the file.
     """
     try:
         with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("is no npz file, or a truncated one")
-            file.seek(0)
+            if other := _other_format(file):
+                raise UsageError(other)
             return _arrays(file)
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _other_format(file: BinaryIO) -> str | None:
+    """What the file is instead of an npz file, and what to do; None for an npz file."""
+    start = file.read(6)
+    if start == b"\x93NUMPY":
+        return f"is no npz file but an .npy file, of one array: {_SAVE}"
+    if start[:1] == b"\x80":  # the first byte of a pickle
+        return (
+            "is no npz file but a pickle, perhaps of torch.save, and nothing is unpickled here: "
+            f"load it where you trust it, then {_SAVE}"
+        )
+    if not zipfile.is_zipfile(file):
+        return "is no npz file, or a truncated one"
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        if any(name.endswith("/data.pkl") for name in archive.namelist()):
+            return (
+                "is no npz file but one of torch.save, and nothing is unpickled here: torch.load "
+                f"it, then {_SAVE}, tensors as .numpy()"
+            )
+    file.seek(0)
+    return None
 
 
 def _arrays(file: BinaryIO) -> dict[str, NDArray[Any]]:
@@ -73,27 +106,34 @@ def _arrays(file: BinaryIO) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if "Object arrays" in str(error):
-            raise ValueError("holds pickled objects, which are not loaded") from error
-        raise ValueError(f"is a damaged npz file: {error}") from error
+            raise UsageError("holds pickled objects, which are not loaded") from error
+        raise UsageError(f"is a damaged npz file: {error}") from error
     except (MemoryError, OverflowError, NotImplementedError) as error:
-        raise ValueError(f"has an array that cannot be loaded: {error}") from error
+        raise UsageError(f"has an array that cannot be loaded: {error}") from error
 
 
 def _split(arrays: dict[str, NDArray[Any]], name: str) -> Split:
+    kinds = [kind for kind in ("logits", "probs") if f"{name}_{kind}" in arrays]
+    if len(kinds) > 1:
+        raise UsageError(f"has {name}_logits and {name}_probs: leave one out")
     if f"{name}_targets" not in arrays:
-        raise ValueError(f"has {name}_logits but no {name}_targets")
-    try:
-        logits, targets = check(arrays[f"{name}_logits"], arrays[f"{name}_targets"])
-    except ValueError as error:
-        raise ValueError(f"{name}_{error}") from error
+        raise UsageError(f"has {name}_{kinds[0]} but no {name}_targets")
+    logits, targets = (np.asarray(arrays[f"{name}_{kind}"]) for kind in (kinds[0], "targets"))
+    probabilities = kinds[0] == "probs"
+    if said := problem(logits, targets, probabilities=probabilities):
+        raise UsageError(f"{name}_{said}")
     index = arrays.get(f"{name}_index")
     if index is not None:
         if index.shape != targets.shape or index.dtype.kind not in "iu":
-            raise ValueError(
+            raise UsageError(
                 f"{name}_index must be {len(targets)} integers, "
                 f"got {index.dtype} of shape {index.shape}"
             )
         if len(np.unique(index)) != len(index):
-            raise ValueError(f"{name}_index names an example twice")
+            raise UsageError(f"{name}_index names an example twice")
         index = index.astype(np.int64, copy=False)
-    return Split(logits, targets, index)
+    return Split(logits, targets.astype(np.int64, copy=False), index, probabilities)
+
+
+def _kind(split: Split, name: str) -> str:
+    return f"{name}_{'probs' if split.probabilities else 'logits'}"

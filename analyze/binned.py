@@ -6,7 +6,8 @@ fraction. The gap of a bin is mean confidence - accuracy.
 
 import numpy as np
 
-from analyze.predictions import BINS, Booleans, Floats, Integers, bin_index
+from analyze.equal_mass import EqualMass
+from analyze.predictions import BINS, Booleans, Floats, bin_index
 
 
 def ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
@@ -23,10 +24,15 @@ def ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
 
 
 def ece_terms(confidence: Floats, correct: Booleans, bins: int = BINS) -> Floats:
-    """What each example adds to `ece`, their mean: sign(gap of its bin) (conf - correct)."""
+    """What each example adds to `ece`, their mean: sign(gap of its bin) (conf - correct).
+
+    A gap below 1e-12 is none: its sign would be that of rounding, and change with the order of
+    the rows.
+    """
     index = bin_index(confidence, bins)
     residual = confidence - correct
-    sign = np.sign(np.bincount(index, residual, bins))
+    total = np.bincount(index, residual, bins)
+    sign = np.where(np.abs(total) > 1e-12 * np.bincount(index, minlength=bins), np.sign(total), 0)
     terms: Floats = sign[index] * residual
     return terms
 
@@ -40,45 +46,47 @@ def mce(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
 
 
 def ada_ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
-    """ECE over bins of equal mass: stable sort by confidence, split as `numpy.array_split`.
+    """ECE over bins of equal mass, which never split a tie: see `analyze.equal_mass`.
 
     Source: Nguyen & O'Connor 2015, Posterior Calibration; AdaECE in Mukhoti et al. 2020.
+
+    Example:
+        >>> ada_ece(np.full(30, 0.5), np.arange(30) < 15)  # in any order of the rows
+        0.0
     """
-    order = np.argsort(confidence, kind="stable")
-    sums = _split_sums((confidence - correct)[order], bins)
-    return float(np.abs(sums).sum() / len(confidence))
+    return _gaps(EqualMass(confidence, correct), bins)
 
 
 def l2_debiased(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
-    """Debiased squared L2 calibration error over bins of equal mass.
+    """Debiased squared L2 calibration error over bins of equal mass, which never split a tie.
 
     sum over bins of n_b/n [gap_b^2 - acc_b (1 - acc_b)/(n_b - 1)]: its mean over samples is the
     squared error of the binned model, so it may be negative, and is not to be truncated before
     averaging. A bin with one example counts 0, as in the authors' library.
 
     Source: Kumar et al. 2019, Verified Uncertainty Calibration.
+
+    Example:
+        >>> round(l2_debiased(np.ones(200), np.arange(200) >= 25), 6)  # .125^2 - .125 .875/199
+        0.015075
     """
-    order = np.argsort(confidence, kind="stable")
-    starts, sizes = _splits(len(order), bins)
-    gap = np.add.reduceat((confidence - correct)[order], starts) / sizes
-    accuracy = np.add.reduceat(correct[order].astype(np.float64), starts) / sizes
+    sizes, sums, hits = EqualMass(confidence, correct).split(bins)
+    gap, accuracy = (sums - hits) / sizes, hits / sizes
     noise = accuracy * (1 - accuracy) / np.maximum(sizes - 1, 1)
     terms = np.where(sizes > 1, gap**2 - noise, 0.0)
-    return float((sizes * terms).sum() / len(order))
+    return float((sizes * terms).sum() / len(confidence))
 
 
 def ece_sweep(confidence: Floats, correct: Booleans) -> float:
     """ECE over the largest number of equal-mass bins that keeps accuracy monotone.
 
     The number of bins grows from 1 and stops before the first at which accuracy falls from one
-    bin to the next.
+    bin to the next. The bins never split a tie.
 
     Source: Roelofs et al. 2022, Mitigating Bias in Calibration Error Estimation.
     """
-    order = np.argsort(confidence, kind="stable")
-    bins = _monotone_bins(correct[order])
-    sums = _split_sums((confidence - correct)[order], bins)
-    return float(np.abs(sums).sum() / len(order))
+    examples = EqualMass(confidence, correct)
+    return _gaps(examples, examples.monotone())
 
 
 def classwise_ece(class_gaps: Floats, n: int) -> float:
@@ -109,29 +117,6 @@ def null_ece(
     return total / draws / len(ordered)
 
 
-def _splits(n: int, bins: int) -> tuple[Integers, Integers]:
-    """Starts and sizes of the parts of `numpy.array_split` that are not empty."""
-    bins = min(bins, n)
-    sizes = np.full(bins, n // bins)
-    sizes[: n % bins] += 1
-    return np.cumsum(sizes) - sizes, sizes
-
-
-def _split_sums(values: Floats, bins: int) -> Floats:
-    sums: Floats = np.add.reduceat(values, _splits(len(values), bins)[0])
-    return sums
-
-
-def _monotone_bins(correct: Booleans) -> int:
-    """The largest b such that 1, 2, ... b equal-mass bins all have accuracies that never fall."""
-    n = len(correct)
-    if (correct[1:] >= correct[:-1]).all():
-        return n
-    right = np.concatenate([[0], np.cumsum(correct)])
-    for bins in range(2, n + 1):
-        starts, sizes = _splits(n, bins)
-        hits = right[starts + sizes] - right[starts]
-        # cross-multiplied: integers compare equal accuracies exactly
-        if (hits[1:] * sizes[:-1] < hits[:-1] * sizes[1:]).any():
-            return bins - 1
-    return n
+def _gaps(examples: EqualMass, bins: int) -> float:
+    _, sums, hits = examples.split(bins)
+    return float(np.abs(sums - hits).sum() / examples.n)

@@ -5,6 +5,7 @@ is the largest logit, at ties the lowest class. All values are fractions, not pe
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -60,6 +61,7 @@ def metrics(
     temperature: float = 1.0,
     null_draws: int = 200,
     rng: np.random.Generator | None = None,
+    probabilities: bool = False,
 ) -> dict[str, float]:
     """Every metric of NAMES, or those asked for, of one set of predictions.
 
@@ -70,6 +72,8 @@ def metrics(
         temperature: Divides the logits.
         null_draws: Draws of labels behind `null_ece`.
         rng: Draws them; the default is the same generator, seeded with 0, at every call.
+        probabilities: Whether `logits` are probabilities p instead, exact zeros among them: NLL
+            is infinite where a label has p = 0, and the temperature divides log p.
 
     Returns:
         Name -> value, as fractions (accuracy .95, not 95).
@@ -82,7 +86,13 @@ def metrics(
         {'accuracy': 0.5, 'top5': 1.0}
     """
     names = _known(names)
-    scores = score(logits, targets, temperature=temperature, class_gaps="classwise_ece" in names)
+    scores = score(
+        logits,
+        targets,
+        temperature=temperature,
+        class_gaps="classwise_ece" in names,
+        probabilities=probabilities,
+    )
     return metrics_of(scores, names=names, null_draws=null_draws, rng=rng)
 
 
@@ -124,21 +134,24 @@ def evaluate(
     val_targets: ArrayLike,
     test_logits: ArrayLike,
     test_targets: ArrayLike,
-) -> dict[str, float | bool]:
+) -> dict[str, Any]:
     """What a run's summary holds: the temperature, and the metrics on both splits.
 
     Returns:
-        `temperature` (fitted on validation), `temperature_at_bound`, and for each NAME of NAMES
-        `val/NAME`, `test/NAME` and, at that temperature, `test/NAME_ts`.
+        `temperature` (fitted on validation), `temperature_at_bound`, whether NLL has no minimum
+        there, with `temperature_bound` ("zero" or "infinity") where it is so, and for each NAME
+        of NAMES `val/NAME`, `test/NAME` and, at that temperature, `test/NAME_ts`.
 
     Raises:
         ValueError: As `analyze.predictions.check`, for either split.
     """
     temperature = fit_temperature(val_logits, val_targets)
-    values: dict[str, float | bool] = {
+    values: dict[str, Any] = {
         "temperature": temperature.value,
         "temperature_at_bound": temperature.at_bound,
     }
+    if temperature.bound:
+        values["temperature_bound"] = temperature.bound
     after = metrics(test_logits, test_targets, temperature=temperature.value)
     values |= {f"val/{name}": v for name, v in metrics(val_logits, val_targets).items()}
     values |= {f"test/{name}": v for name, v in metrics(test_logits, test_targets).items()}

@@ -1,5 +1,7 @@
 """What a report's main tables show, as text: one source for terminal, page, Markdown and LaTeX."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +10,9 @@ import pandas as pd
 
 from analyze.comparisons import IDENTICAL, PRIMARY, is_scale_bound
 from analyze.report import Report
+from analyze.runs import as_text
 from analyze.statistics import FEWEST_SEEDS
+from analyze.temperature import BOUND_REASONS
 
 PERCENT = (
     *("accuracy", "top5", "ece", "ada_ece", "classwise_ece", "mce", "ece_sweep", "smece"),
@@ -147,17 +151,23 @@ def legend(report: Report) -> list[str]:
             f"{SCALE_MARK} the loss trains scores without a scale: figures before temperature "
             "are arbitrary, and not tested; compare accuracy, AURC and those at T"
         )
-    at_bound = losses[losses["temperatures_at_bound"] > 0]
-    if len(at_bound):
-        runs = ", ".join(
-            f"{row.temperatures_at_bound} of {row.seeds} runs of {row.loss}"
-            for row in at_bound.itertuples()
-        )
-        lines.append(
-            f"{BOUND_MARK} the temperature ended at a bound ({runs}), so the validation images "
-            "cannot tell it, as where all of them are classified correctly: disregard figures at T"
-        )
+    for bound, reason in BOUND_REASONS.items():
+        if runs := _at_bound(report, bound):
+            lines.append(
+                f"{BOUND_MARK} the temperature ended at a bound ({runs}) and stands for {bound}: "
+                f"{reason}; disregard figures at T"
+            )
     return lines
+
+
+def _at_bound(report: Report, bound: str) -> str:
+    """Of which losses runs have a temperature at a bound, and how many of them."""
+    keys = [(as_text(one.run.setting), one.run.loss) for one in report.evaluated]
+    bounds = [one.temperature_bound for one in report.evaluated]
+    ended = Counter(key for key, found in zip(keys, bounds, strict=True) if found == bound)
+    return ", ".join(
+        f"{count} of {keys.count(key)} runs of {key[1]}" for key, count in ended.items()
+    )
 
 
 def formatted(name: str, value: float, *, signed: bool = False, digits: int | None = None) -> str:
@@ -173,6 +183,27 @@ def formatted(name: str, value: float, *, signed: bool = False, digits: int | No
     if digits is None:
         digits = 2 if scale == 100.0 or name == "temperature" else 3
     return f"{scale * value:{'+' if signed else ''}.{digits}f}"
+
+
+def one_line(text: str) -> str:
+    r"""The text with what would break its line, or does not print, spelled out.
+
+    Example:
+        >>> one_line("ce\n")
+        'ce\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def decimals(temperature: float, fewest: int = 2) -> int:
+    """How many decimals a temperature needs: below 0.1 as many as give it three digits.
+
+    Example:
+        >>> decimals(1.79), decimals(0.00627)
+        (2, 5)
+    """
+    small = 0 < temperature < 0.1
+    return max(fewest, 2 - math.floor(math.log10(temperature))) if small else fewest
 
 
 def scale_mark(row: dict[str, Any], name: str) -> str:
@@ -192,8 +223,10 @@ def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
     if not row["seeds"]:
         return Cell("")
     mean = row[f"{name}_mean"]
-    text = formatted(name, mean)
-    if half := formatted(name, (row[f"{name}_high"] - row[f"{name}_low"]) / 2):
+    digits = decimals(mean) if name == "temperature" else None
+    text = formatted(name, mean, digits=digits)
+    half = (row[f"{name}_high"] - row[f"{name}_low"]) / 2
+    if half := formatted(name, half, digits=digits):
         text += f" ± {half}"
     marks = note = ""
     if name in ("ece", "ece_ts"):

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analyze.cells import by_setting, formatted, setting_title
+from analyze.cells import by_setting, formatted, one_line, setting_title
 from analyze.comparisons import is_scale_bound
+from analyze.errors import UsageError
 from analyze.runs import LeftOut, Run, none_usable, option_texts, read_runs, varying
 from analyze.sources import resolve
 
@@ -35,23 +36,31 @@ def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.D
         Columns: the other options that vary; `loss`; the option; `seeds`, how many finished;
         `lost`, how many of the loss's seeds did not; `mean` and `sd` (ddof = 1) over seeds;
         `chosen`; `at_end`, whether the value is chosen and the least or the greatest of a list of
-        numbers, so that a better one may lie beyond.
+        numbers, so that a better one may lie beyond. `attrs["without_scale"]` names the losses
+        that are left out: they train scores without a scale, on which the metric depends.
 
     Raises:
-        ValueError: A path without runs, no usable run, an option that no run has or that does
-            not vary, an unknown metric, a run whose summary lacks it, or one whose loss trains
-            scores without a scale, on which the metric depends.
+        UsageError: A path without runs, no usable run, an option that no run has or that does
+            not vary, an unknown metric, a run whose summary lacks it, or no loss with a scale on
+            which the metric depends.
     """
     if measure not in MEASURES:
-        raise ValueError(f"--by {measure}: expected one of {', '.join(MEASURES)}")
+        raise UsageError(f"--by {measure}: expected one of {', '.join(MEASURES)}")
     folders, unreadable = resolve(paths)
     finished, left_out = read_runs(folders)
     known: list[Run | LeftOut] = [*finished, *(out for out in left_out if out.setting is not None)]
     if not finished:
         raise none_usable([*left_out, *unreadable])
+    unscaled = {one.loss for one in finished if one.scale_arbitrary and is_scale_bound(measure)}
+    known = [one for one in known if one.loss not in unscaled]
+    if not known:
+        raise UsageError(
+            f"--by {measure}: {' and '.join(sorted(unscaled))} trains scores without a scale, so "
+            f"that {measure} means nothing; choose by accuracy"
+        )
     options = varying([one.setting for one in known if one.setting])
     if option not in options:
-        raise ValueError(
+        raise UsageError(
             f"--option {option} does not vary here: {', '.join(options) or 'nothing'}"
         )
     others = [name for name in options if name != option]
@@ -70,7 +79,9 @@ def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.D
             candidates[best]["at_end"] = ends
         rows += candidates
     columns = [*others, "loss", option, "seeds", "lost", "mean", "sd", "chosen", "at_end"]
-    return pd.DataFrame(rows)[columns]
+    table = pd.DataFrame(rows)[columns]
+    table.attrs["without_scale"] = sorted(unscaled)
+    return table
 
 
 def _row(one: Run | LeftOut, option: str, others: Sequence[str], measure: str) -> dict[str, Any]:
@@ -79,14 +90,9 @@ def _row(one: Run | LeftOut, option: str, others: Sequence[str], measure: str) -
     row = option_texts(one.setting, [*others, option]) | {"loss": one.loss, "seed": one.seed}
     if isinstance(one, LeftOut):
         return row | {"value": np.nan}
-    if one.scale_arbitrary and is_scale_bound(measure):
-        raise ValueError(
-            f"--by {measure}: {one.loss} trains scores without a scale, so its {measure} means "
-            f"nothing; choose by accuracy"
-        )
     value = one.summary.get(f"val/{measure}")
     if not isinstance(value, int | float):
-        raise ValueError(f"{one.path}: summary.json has no val/{measure}")
+        raise UsageError(f"{one.path}: summary.json has no val/{measure}")
     return row | {"value": float(value)}
 
 
@@ -123,10 +129,13 @@ def print_choice(choice: pd.DataFrame, option: str, measure: str, console: Conso
     console.print(
         Text(f"validation {measure} after the last epoch, mean ± sd over seeds; best in bold")
     )
+    for loss in choice.attrs.get("without_scale", []):
+        left_out = f"left out: {one_line(loss)} trains scores without a scale, so its {measure} "
+        console.print(Text(f"{left_out}means nothing; choose for it by accuracy"), soft_wrap=True)
     for setting, rows in by_setting(choice, others):
         console.print()
         if setting:
-            console.print(Text(setting_title(setting), style="bold"))
+            console.print(Text(one_line(setting_title(setting)), style="bold"))
         values = sorted(rows[option].unique(), key=_order)
         table = Table()
         table.add_column("loss", overflow="fold")
@@ -134,7 +143,9 @@ def print_choice(choice: pd.DataFrame, option: str, measure: str, console: Conso
             table.add_column(Text(f"{option} {value}"), justify="right", no_wrap=True)
         for loss, of_loss in rows.groupby("loss", sort=True):
             cells = {row[option]: _cell(row, measure) for row in of_loss.to_dict("records")}
-            table.add_row(Text(str(loss)), *(cells.get(value, Text("")) for value in values))
+            table.add_row(
+                Text(one_line(str(loss))), *(cells.get(value, Text("")) for value in values)
+            )
         console.print(table)
         for line in _remarks(rows, option):
             console.print(Text(line), soft_wrap=True)
@@ -155,9 +166,9 @@ def _remarks(rows: pd.DataFrame, option: str) -> list[str]:
     for loss, of_loss in rows.groupby("loss", sort=True):
         chosen = of_loss[of_loss["chosen"]]
         if chosen.empty:
-            lines.append(f"{loss}: no {option} with which every seed has finished")
+            lines.append(f"{one_line(str(loss))}: no {option} with which every seed has finished")
             continue
         value, at_end = chosen[[option, "at_end"]].iloc[0]
         beyond = ", at the end of the list: a better one may lie beyond" if at_end else ""
-        lines.append(f"{loss}: {option} {value}{beyond}")
+        lines.append(f"{one_line(str(loss))}: {option} {value}{beyond}")
     return lines

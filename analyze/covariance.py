@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from analyze.archive import load_arrays
+from analyze.errors import UsageError
 from analyze.evaluation import Evaluated
 from analyze.predictions import Floats
 from analyze.runs import as_text
@@ -27,7 +28,7 @@ def covariances(evaluated: Sequence[Evaluated]) -> dict[str, Floats]:
         nothing says it.
 
     Raises:
-        ValueError: A FILE that is broken.
+        UsageError: A FILE that is broken.
     """
     found: dict[str, Floats] = {}
 
@@ -74,7 +75,7 @@ def _kept(path: Path, names: tuple[str, ...]) -> list[tuple[str, Floats]]:
     arrays = _read(path)
     known = {str(name): row for row, name in enumerate(arrays[NAMES])}
     if missing := [name for name in names if name not in known]:
-        raise ValueError(f"{path}: nothing about {missing[0]}; keep the runs of a report together")
+        raise UsageError(f"{path}: nothing about {missing[0]}; keep the runs of a report together")
     rows = [known[name] for name in names]
     return [(metric, m[np.ix_(rows, rows)]) for metric, m in arrays.items() if metric != NAMES]
 
@@ -82,9 +83,9 @@ def _kept(path: Path, names: tuple[str, ...]) -> list[tuple[str, Floats]]:
 def _read(path: Path) -> dict[str, Floats]:
     try:
         arrays = load_arrays(path)
-    except ValueError as error:
-        raise ValueError(f"{path} {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{path} {error}") from error
     size = len(arrays.get(NAMES, ()))
     if any(array.shape != (size, size) for name, array in arrays.items() if name != NAMES):
-        raise ValueError(f"{path}: not the covariances of {size} runs")
+        raise UsageError(f"{path}: not the covariances of {size} runs")
     return arrays

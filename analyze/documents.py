@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from analyze.cells import Cell, Tables
+from analyze.cells import Cell, Tables, one_line
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -22,10 +22,11 @@ def markdown(tables: Sequence[Tables], legend: Sequence[str]) -> str:
     for one in tables:
         if one.title:
             parts.append(f"**{_markdown(one.title)}**\n")
-        lines = [one.head, ["---", *["---:"] * (len(one.head) - 1)]]
+        head = [_markdown(title) for title in one.head]
+        lines = [head, ["---", *["---:"] * (len(head) - 1)]]
         rows = [[_cell(cell, _markdown, "**{}**") for cell in row] for row in one.rows]
         parts.append("".join(f"| {' | '.join(line)} |\n" for line in [*lines, *rows]))
-    parts.append("".join(f"- {line}\n" for line in legend))
+    parts.append("".join(f"- {_markdown(line)}\n" for line in legend))
     return "\n".join(parts)
 
 
@@ -43,10 +44,10 @@ def latex(tables: Sequence[Tables], legend: Sequence[str]) -> str:
         \end{tabular}
         <BLANKLINE>
     """
-    lines = [f"% {line}" for line in legend]
+    lines = [f"% {one_line(line)}" for line in legend]
     for one in tables:
         if one.title:
-            lines.append(f"% {one.title}")
+            lines.append(f"% {one_line(one.title)}")
         rows = [[_cell(cell, _latex, r"\textbf{{{}}}") for cell in row] for row in one.rows]
         lines += [
             rf"\begin{{tabular}}{{l{'r' * (len(one.head) - 1)}}}",
@@ -69,8 +70,8 @@ def _cell(cell: Cell, escape: Callable[[str], str], bold: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]<|#$~&])", r"\\\1", one_line(text))
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in one_line(text))

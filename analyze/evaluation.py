@@ -9,10 +9,14 @@ import numpy as np
 
 from analyze.archive import Split, load_predictions
 from analyze.calibration import MORE_NAMES, NAMES, fit_temperature, metrics_of, per_example
+from analyze.errors import UsageError
 from analyze.predictions import Floats, score
 from analyze.runs import LeftOut, Run, as_text
+from analyze.temperature import Bound
 
 PREDICTIONS = "predictions.npz"
+VERSION = 2  # of the definitions of the metrics
+OF_EQUAL_MASS = ("ada_ece", "l2_debiased", "ece_sweep")  # what version 2 changed
 # The temperature changes neither: no column of their own after it.
 UNCHANGED = ("accuracy", "top5")
 # Of people's answers only the trainer knows: taken from summary.json where it has them.
@@ -30,7 +34,8 @@ class Evaluated:
     Attributes:
         run: The run.
         temperature: Fitted on its validation split.
-        temperature_at_bound: Whether that ended at a bound.
+        temperature_bound: What it stands for where no finite one is the best: see
+            `fit_temperature`.
         metrics: Name -> value; NAME_ts is after temperature, `nll_calibration` and
             `brier_calibration` are what the temperature takes away (what it leaves is the
             refinement, NAME_ts), and `human_...` is there where summary.json has it.
@@ -38,24 +43,34 @@ class Evaluated:
             of the examples' indices; {} of a run without predictions.
         examples: Identifies the test examples and their labels.
         size: N.
+        version: Of the definitions of the metrics: 1 cut ties of confidence into bins of equal
+            mass by the order of the rows; runs that were kept then still have such values.
     """
 
     run: Run
     temperature: float
-    temperature_at_bound: bool
+    temperature_bound: Bound | None
     metrics: dict[str, float]
     per_example: dict[str, Floats] = field(repr=False)
     examples: str
     size: int
+    version: int = VERSION
+
+    @property
+    def temperature_at_bound(self) -> bool:
+        """Whether no finite temperature is the best."""
+        return self.temperature_bound is not None
 
 
 def evaluate_run(run: Run) -> Evaluated | LeftOut:
     """Loads a run's predictions and computes everything, or says why that cannot be done."""
     try:
         predictions = load_predictions(run.path / PREDICTIONS)
-    except ValueError as error:
+    except UsageError as error:
         return run.left_out(f"broken: {PREDICTIONS} {error}")
     test, val = predictions.test, predictions.val
+    if test.probabilities or (val and val.probabilities):
+        return run.left_out(f"broken: {PREDICTIONS} has probabilities, a report needs logits")
     if val is None:
         return run.left_out(f"broken: {PREDICTIONS} has no val_logits, so no temperature")
     if test.index is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from analyze.covariance import FILE as COVARIANCES
 from analyze.covariance import write_covariances
+from analyze.errors import UsageError, writing
 from analyze.progress import track
 from analyze.reduced import FILE as REDUCED
 from analyze.reduced import reduce_run, write_reduced
@@ -29,29 +30,32 @@ def write_runs(report: Report, folder: Path) -> None:
     kept too, to be counted again. A folder that was written here before is replaced.
 
     Raises:
-        OSError: The folder cannot be written.
-        ValueError: The folder holds something else, or the runs that the report is of; or a
-            run's predictions can no longer be read.
+        UsageError: The folder cannot be written, holds something else, or the runs that the
+            report is of; or a run's predictions can no longer be read.
     """
     check_place(report, folder)
     fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
     for left_behind in (fresh, old):
         shutil.rmtree(left_behind, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    with writing(fresh):
+        fresh.mkdir(parents=True)
     names: list[str] = []
     for one in track(report.evaluated, "keeping runs"):
         names.append(_free(fresh, one.run.path.name))
-        _copy_said(one.run.path, fresh / names[-1])
-        write_reduced(fresh / names[-1], reduce_run(one))
-    write_covariances(fresh, names, report.together)
-    for out in report.left_out:
-        told = out.diverged or out.reason.startswith(("failed", "unfinished"))
-        if told and out.setting is not None:
-            source = out.folder or out.path
-            _copy_said(source, fresh / _free(fresh, source.name))
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
+        reduced = reduce_run(one)
+        with writing(fresh):
+            _copy_said(one.run.path, fresh / names[-1])
+            write_reduced(fresh / names[-1], reduced)
+    with writing(folder):
+        write_covariances(fresh, names, report.together)
+        for out in report.left_out:
+            told = out.diverged or out.reason.startswith(("failed", "unfinished"))
+            if told and out.setting is not None:
+                source = out.folder or out.path
+                _copy_said(source, fresh / _free(fresh, source.name))
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -59,16 +63,16 @@ def check_place(report: Report, folder: Path) -> None:
     """Refuses a folder that would lose something.
 
     Raises:
-        ValueError: It holds something else than kept runs, or the runs that the report is of.
+        UsageError: It holds something else than kept runs, or the runs that the report is of.
     """
     if any(one.run.path.resolve().is_relative_to(folder.resolve()) for one in report.evaluated):
-        raise ValueError(f"{folder} holds the runs of this report: leave --keep-runs out")
+        raise UsageError(f"{folder} holds the runs of this report: leave --keep-runs out")
     files = [path for path in folder.rglob("*") if not path.is_dir()]
     others = [path for path in files if path.name not in _WRITTEN or path.is_symlink()]
     strange = others or (folder.exists() and not (folder / COVARIANCES).is_file())
     if strange or folder.is_symlink():
         what = others[0] if others else folder
-        raise ValueError(f"--keep-runs would replace {what}, no kept run: take another --out")
+        raise UsageError(f"--keep-runs would replace {what}, no kept run: take another --out")
 
 
 def _free(folder: Path, name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from analyze.cells import legend, main_tables, setting_title
 from analyze.documents import latex, markdown
+from analyze.errors import writing
 from analyze.kept import check_place, write_runs
 from analyze.page import Figure, render_page
 from analyze.plots import KIND_NAMES, colours, figures
@@ -34,35 +35,31 @@ def write_report(
         keep_runs: Also `write_runs` to `out/runs`.
 
     Raises:
-        OSError: The folder cannot be written.
-        ValueError: As `write_runs`, and as `beside`.
+        UsageError: The folder cannot be written, or as `write_runs` and `beside`.
     """
     if keep_runs:
         check_place(report, out / "runs")
     paper = beside(report, layout) if layout else None
-    out.mkdir(parents=True, exist_ok=True)
-    for name, table in report.tables.items():
-        table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+    with writing(out):  # at once: nothing is drawn for a folder that cannot be written
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "figures").mkdir(exist_ok=True)
     main, marks = list(main_tables(report)), legend(report)
-    (out / "losses.md").write_text(markdown(main, marks))
-    (out / "losses.tex").write_text(latex(main, marks))
+    texts = {"losses.md": markdown(main, marks), "losses.tex": latex(main, marks)}
     drawn = list(_drawn(report))
-    (out / "figures").mkdir(exist_ok=True)
-    for old in (out / "figures").glob("*.svg"):
-        if re.sub(r"-\d+$", "", old.stem) in KIND_NAMES:
-            old.unlink()  # of an earlier report, which may have had more settings
     for figure in drawn:
         # of its own, it must be readable on any background
         alone = figure.svg.replace('style="', 'style="background: white; color: black; ', 1)
-        (out / "figures" / f"{figure.name}.svg").write_text(alone)
-    page = render_page(
-        report,
-        drawn,
-        colours(report.runs["loss"].unique()),
-        command,
-        paper,
-    )
-    (out / "index.html").write_text(page)
+        texts[f"figures/{figure.name}.svg"] = alone
+    shades = colours(report.runs["loss"].unique())
+    texts["index.html"] = render_page(report, drawn, shades, command, paper)
+    with writing(out):
+        for name, table in report.tables.items():
+            table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+        for old in (out / "figures").glob("*.svg"):
+            if re.sub(r"-\d+$", "", old.stem) in KIND_NAMES:
+                old.unlink()  # of an earlier report, which may have had more settings
+        for name, text in texts.items():
+            (out / name).write_text(text)
     if keep_runs:
         write_runs(report, out / "runs")
 

@@ -15,12 +15,13 @@ from markupsafe import Markup
 from analyze.cells import (
     DIFFERENCES,
     SHOWN,
+    decimals,
     formatted,
     legend,
     main_tables,
     scale_mark,
 )
-from analyze.evaluation import Evaluated
+from analyze.evaluation import OF_EQUAL_MASS, VERSION, Evaluated
 from analyze.published import Published
 from analyze.report import Report
 from analyze.runs import as_text
@@ -115,7 +116,7 @@ def render_page(
         figures=figures,
         all_metrics=_all_metrics(report),
         runs=_runs(report),
-        method=METHOD,
+        method=[*METHOD, *_of_earlier_versions(report.evaluated)],
         common=[(name, as_text(value)) for name, value in report.fixed.items() if value != ""],
         trained_with=_trained_with(report.evaluated),
         analysed_with=", ".join(
@@ -162,12 +163,13 @@ def _all_metrics(report: Report) -> Plain:
                 continue
             key = (*(row[option] for option in keys), name)
             difference = compared.loc[key] if key in compared.index else None
+            digits = decimals(row["temperature_mean"], 4) if name == "temperature" else 4
             rows.append(
                 [
                     *(row[option] for option in keys),
                     f"{SHOWN.get(name, name)} {scale_mark(row, name)}".rstrip(),
-                    formatted(name, row[f"{name}_mean"], digits=4),
-                    formatted(name, row[f"{name}_sd"], digits=4),
+                    formatted(name, row[f"{name}_mean"], digits=digits),
+                    formatted(name, row[f"{name}_sd"], digits=digits),
                     *_exploratory(name, difference),
                 ]
             )
@@ -194,6 +196,8 @@ def _runs(report: Report) -> Plain:
             str(row["seed"]),
             *(
                 f"{formatted(name, row[name], digits=4)} {scale_mark(row, name)}".rstrip()
+                if name != "temperature"
+                else formatted(name, row[name], digits=decimals(row[name], 4))
                 for name in shown
             ),
             "" if pd.isna(row["seconds"]) else f"{row['seconds']:.0f}",
@@ -202,6 +206,18 @@ def _runs(report: Report) -> Plain:
     ]
     head = [*report.options, "loss", "run", "seed", *(SHOWN[name] for name in shown), "seconds"]
     return Plain(head, len(report.options) + 1, rows)
+
+
+def _of_earlier_versions(evaluated: Sequence[Evaluated]) -> list[str]:
+    """What is to be said of runs that were kept when metrics were defined otherwise."""
+    if all(one.version == VERSION for one in evaluated):
+        return []
+    losses = ", ".join(sorted({one.run.loss for one in evaluated if one.version != VERSION}))
+    return [
+        f"The runs of {losses} were kept by an earlier version, without their predictions: their "
+        f"{', '.join(OF_EQUAL_MASS)} may depend on the order of the images where confidences are "
+        "tied, as where they are exactly 1. No other figure does."
+    ]
 
 
 def _trained_with(evaluated: Sequence[Evaluated]) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ Booleans = NDArray[np.bool_]
 
 BINS = 15
 LARGEST = 1e100  # a larger logit is no score of a model, and differences would overflow
+SUM_TOLERANCE = 1e-3  # of a row of probabilities: float16 is no finer
 CHUNK = 2**18  # elements of one block of rows: 2 MiB in float64, so that it stays in the cache
 
 
@@ -42,34 +43,74 @@ class Scores:
     class_gaps: Floats | None = None
 
 
-def check(logits: ArrayLike, targets: ArrayLike) -> tuple[NDArray[Any], Integers]:
+def check(
+    logits: ArrayLike, targets: ArrayLike, *, probabilities: bool = False
+) -> tuple[NDArray[Any], Integers]:
     """The two arrays, as logits (N, C) of any real dtype and int64 targets (N,).
 
+    Args:
+        logits: Raw logits, or probabilities.
+        targets: Class labels.
+        probabilities: Which of the two; probabilities may be exactly 0.
+
     Raises:
-        ValueError: Wrong shapes or dtypes, N = 0, C < 2, a logit that is not finite, or a target
-            outside 0 ... C - 1.
+        ValueError: What `problem` says.
     """
     logits, targets = np.asarray(logits), np.asarray(targets)
+    if said := problem(logits, targets, probabilities=probabilities):
+        raise ValueError(said)
+    return logits, targets.astype(np.int64, copy=False)
+
+
+def problem(
+    logits: NDArray[Any], targets: NDArray[Any], *, probabilities: bool = False
+) -> str | None:
+    """Why the arrays cannot be scored, in one line; None where they can.
+
+    Wrong shapes or dtypes, N = 0, C < 2, a target outside 0 ... C - 1, a logit that is not
+    finite, a probability outside 0 ... 1, or a row of them that does not sum to 1.
+    """
+    what = "probs" if probabilities else "logits"
+    if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
+        column, both = ("p", "1 - p, p") if probabilities else ("z", "0 * z, z")
+        return (
+            f"{what} must be N x C with N >= 1 and C >= 2, got shape {logits.shape}; of two "
+            f"classes with one number {column} a row: np.column_stack([{both}])"
+        )
     if logits.ndim != 2 or logits.shape[0] < 1 or logits.shape[1] < 2:
-        raise ValueError(f"logits must be N x C with N >= 1 and C >= 2, got shape {logits.shape}")
+        return f"{what} must be N x C with N >= 1 and C >= 2, got shape {logits.shape}"
     if logits.dtype.kind not in "fiu":
-        raise ValueError(f"logits must be real numbers, got dtype {logits.dtype}")
+        return f"{what} must be real numbers, got dtype {logits.dtype}"
     if targets.shape != logits.shape[:1]:
-        raise ValueError(
-            f"targets must have one label for each of the {len(logits)} rows of logits, "
+        return (
+            f"targets must have one label for each of the {len(logits)} rows of {what}, "
             f"got shape {targets.shape}"
         )
     if targets.dtype.kind not in "iu":
-        raise ValueError(f"targets must be integers, got dtype {targets.dtype}")
+        return f"targets must be integers, got dtype {targets.dtype}"
     if targets.min() < 0 or targets.max() >= logits.shape[1]:
         wrong = targets[(targets < 0) | (targets >= logits.shape[1])][0]
-        raise ValueError(f"targets must be in 0 ... {logits.shape[1] - 1}, got {wrong}")
+        return f"targets must be in 0 ... {logits.shape[1] - 1}, got {wrong}"
+    usable = _are_probabilities if probabilities else _are_finite
     for rows in blocks(*logits.shape):
-        usable = np.abs(logits[rows]).max(axis=1) <= np.float64(LARGEST)  # False for NaN
-        if not usable.all():
-            row = rows.start + int(np.argmin(usable))
-            raise ValueError(f"logits must be finite, row {row} has NaN or infinity")
-    return logits, targets.astype(np.int64, copy=False)
+        fine = usable(logits[rows])
+        if not fine.all():
+            row = rows.start + int(np.argmin(fine))
+            if probabilities:
+                return f"probs must be >= 0 and sum to 1 in every row, row {row} does not"
+            return f"logits must be finite, row {row} has NaN or infinity"
+    return None
+
+
+def _are_finite(logits: NDArray[Any]) -> Booleans:
+    fine: Booleans = np.abs(logits).max(axis=1) <= np.float64(LARGEST)  # False for NaN
+    return fine
+
+
+def _are_probabilities(p: NDArray[Any]) -> Booleans:
+    sums = np.abs(p.sum(axis=1, dtype=np.float64) - 1) <= SUM_TOLERANCE  # False for NaN
+    fine: Booleans = sums & (p.min(axis=1) >= 0)
+    return fine
 
 
 def blocks(n: int, classes: int) -> Iterator[slice]:
@@ -93,6 +134,7 @@ def score(
     *,
     temperature: float = 1.0,
     class_gaps: bool = False,
+    probabilities: bool = False,
 ) -> Scores:
     """Reduces logits to what the metrics need, in float64 and in blocks of rows.
 
@@ -101,6 +143,8 @@ def score(
         targets: Class labels, integers, shape (N,).
         temperature: The logits are divided by it, in float64.
         class_gaps: Whether to sum up `Scores.class_gaps`, the costly part where C is large.
+        probabilities: Whether `logits` are probabilities p instead: log p is what the
+            temperature divides, and -inf where p = 0. A label with p = 0 has an NLL of infinity.
 
     Raises:
         ValueError: As `check`, or a temperature that is not positive.
@@ -110,14 +154,21 @@ def score(
         [0.5, 1.0]
         >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).log_doubt.round(2).tolist()
         [-0.69, -40.0]
+        >>> score([[0.6, 0.4, 0.0]] * 2, [0, 2], probabilities=True).nll.round(2).tolist()
+        [0.51, inf]
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    logits, targets = check(logits, targets)
-    parts = [
-        _score_block(logits[rows].astype(np.float64) / temperature, targets[rows], class_gaps)
-        for rows in blocks(*logits.shape)
-    ]
+    logits, targets = check(logits, targets, probabilities=probabilities)
+    parts = []
+    for rows in blocks(*logits.shape):
+        # rows in one piece: a sum in another order differs in its last digit, and parts ties
+        z, p = logits[rows].astype(np.float64, order="C"), None
+        if probabilities:
+            z, p = log_probabilities(z)
+        z /= temperature
+        exact = p if temperature == 1 else None
+        parts.append(_score_block(z, targets[rows], class_gaps, exact))
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in Scores.__dataclass_fields__
@@ -127,7 +178,21 @@ def score(
     return Scores(**columns, class_gaps=np.sum(gaps, axis=0) if gaps else None)
 
 
-def _score_block(z: Floats, y: Integers, class_gaps: bool) -> Scores:
+def log_probabilities(p: Floats) -> tuple[Floats, Floats]:
+    """Log p, with -inf for 0, and p itself, both of rows that sum to 1 (N, C).
+
+    What sums to 1 but for rounding stays as it is: it may lie on the edge of a bin, or be tied
+    with others, and division would move it.
+    """
+    total = p.sum(axis=1, keepdims=True)
+    close = np.abs(total - 1) <= 4 * p.shape[1] * np.finfo(np.float64).eps
+    p = p / np.where(close, 1.0, total)
+    with np.errstate(divide="ignore"):
+        return np.log(p), p
+
+
+def _score_block(z: Floats, y: Integers, class_gaps: bool, p: Floats | None = None) -> Scores:
+    """The scores of a block; `p` is softmax(z) where that is known exactly."""
     row = np.arange(len(z))
     predicted = z.argmax(axis=1)
     z_y = z[row, y][:, None]
@@ -135,10 +200,12 @@ def _score_block(z: Floats, y: Integers, class_gaps: bool) -> Scores:
     target_rank = ((z > z_y) | ((z == z_y) & before)).sum(axis=1)
 
     top = z[row, predicted]
-    p = np.exp(z - top[:, None])
-    total = p.sum(axis=1)
-    log_doubt = _log_others(z, p, predicted) - np.log(total)
-    p /= total[:, None]
+    exponentials = np.exp(z - top[:, None])
+    total = exponentials.sum(axis=1)
+    log_doubt = _log_others(z, exponentials, predicted) - np.log(total)
+    if p is None:
+        exponentials /= total[:, None]
+        p = exponentials
     confidence = p[row, predicted]
 
     p_y = p[row, y]
@@ -166,7 +233,10 @@ def _score_block(z: Floats, y: Integers, class_gaps: bool) -> Scores:
 
 
 def _log_others(z: Floats, exponentials: Floats, predicted: Integers) -> Floats:
-    """Log of the sum of exp(z - max z) over all classes but the predicted one, shape (N,)."""
+    """Log of the sum of exp(z - max z) over all classes but the predicted one, shape (N,).
+
+    -inf where all others have z = -inf.
+    """
     row = np.arange(len(z))
     exponentials[row, predicted] = 0.0
     others = exponentials.sum(axis=1)
@@ -176,8 +246,10 @@ def _log_others(z: Floats, exponentials: Floats, predicted: Integers) -> Floats:
     rest = z[small].copy()
     rest[np.arange(len(small)), predicted[small]] = -np.inf
     second = rest.max(axis=1)
+    some = second > -np.inf
+    small, rest, second = small[some], rest[some], second[some]
     others[small] = np.exp(rest - second[:, None]).sum(axis=1)
-    logs = np.log(others)
+    with np.errstate(divide="ignore"):
+        logs: Floats = np.log(others)
     logs[small] += second - z[small, predicted[small]]
-    result: Floats = logs
-    return result
+    return logs

@@ -8,6 +8,7 @@ import numpy as np
 from analyze.archive import load_predictions
 from analyze.binned import ece
 from analyze.cells import setting_title
+from analyze.errors import UsageError
 from analyze.evaluation import PREDICTIONS, Evaluated
 from analyze.predictions import score
 from analyze.reduced import is_reduced
@@ -129,12 +130,12 @@ def beside(report: Report, layout: str) -> Published:
         layout: A name in PAPERS.
 
     Raises:
-        ValueError: The paper's way to fit the temperature needs predictions, and a run has none.
+        UsageError: The paper's way to fit the temperature needs predictions, and a run has none.
     """
     paper = PAPERS[layout]
     kept = [one.run.path.name for one in report.evaluated if is_reduced(one.run)]
     if kept and paper.criterion == "ece":
-        raise ValueError(
+        raise UsageError(
             f"--layout {layout} fits the temperature by validation ECE, for which {kept[0]} has "
             f"no {PREDICTIONS}: take the runs that it was kept from"
         )

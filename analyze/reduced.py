@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analyze.archive import load_arrays, load_predictions
 from analyze.binned import ece, null_ece
-from analyze.evaluation import PREDICTIONS, Evaluated
+from analyze.errors import UsageError
+from analyze.evaluation import PREDICTIONS, VERSION, Evaluated
 from analyze.predictions import BINS, Floats, Integers, Scores, bin_index, score
 from analyze.runs import Run, read_history
 from analyze.selective import risk_curve
+from analyze.temperature import Bound
 
 FILE = "reduced.npz"
-VERSION = 1  # of its content: metrics, bins, curves
+VERSIONS = (1, VERSION)  # of its content that can be read
 FINE = 2 * BINS  # bins of the histograms of confidence; pairs of them are those of ECE
 POINTS = 200  # on a curve over coverage
 BIN_NUMBERS = (5, 10, 15, 20, 30, 50, 100)
@@ -87,7 +90,7 @@ def reduce_run(one: Evaluated) -> Reduced:
     """Loads a run's predictions, once, and keeps what the figures need.
 
     Raises:
-        ValueError: The predictions are no longer what was evaluated, or cannot be read.
+        UsageError: The predictions are no longer what was evaluated, or cannot be read.
     """
     if is_reduced(one.run):
         return read_reduced(one.run)
@@ -116,11 +119,12 @@ def write_reduced(folder: Path, reduced: Reduced) -> None:
     one = reduced.one
     stages = {"before": reduced.before, "after": reduced.after}
     arrays: dict[str, Any] = {
-        "version": VERSION,
+        "version": one.version,
         "metrics": list(one.metrics),
         "values": list(one.metrics.values()),
         "temperature": one.temperature,
         "temperature_at_bound": one.temperature_at_bound,
+        "temperature_bound": one.temperature_bound or "",
         "examples": one.examples,
         "size": one.size,
         "validation": reduced.validation,
@@ -136,52 +140,82 @@ def read_reduced(run: Run) -> Reduced:
     """The reduced run in a folder, its metrics included.
 
     Raises:
-        ValueError: One line with what is wrong with the file.
+        UsageError: One line with what is wrong with the file.
     """
     arrays = load_arrays(run.path / FILE)
-    if arrays.get("version") != VERSION:
-        raise ValueError(f"is of version {arrays.get('version')}, this program reads {VERSION}")
-    try:
-        classes = arrays["targets"].shape[-1]
-        metrics, values = arrays["metrics"].tolist(), arrays["values"].tolist()
-        one = Evaluated(
-            run=run,
-            temperature=float(arrays["temperature"]),
-            temperature_at_bound=bool(arrays["temperature_at_bound"]),
-            metrics=dict(zip(metrics, values, strict=True)),
-            per_example={},
-            examples=str(arrays["examples"]),
-            size=int(arrays["size"]),
+    version = int(_one(arrays, "version", "iu"))
+    if version not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
+        raise UsageError(f"is of version {version}, this program reads {known}")
+    targets = _array(arrays, "targets")
+    if targets.ndim != 2:
+        raise UsageError(f"is not as it was written: targets has shape {targets.shape}")
+    classes = targets.shape[1]
+    metrics, values = _array(arrays, "metrics"), _array(arrays, "values")
+    if metrics.ndim != 1 or metrics.shape != values.shape or values.dtype.kind != "f":
+        raise UsageError("is not as it was written: metrics and values do not go together")
+    one = Evaluated(
+        run=run,
+        temperature=float(_one(arrays, "temperature", "f")),
+        temperature_bound=_bound(arrays),
+        metrics=dict(zip(map(str, metrics), values.tolist(), strict=True)),
+        per_example={},
+        examples=str(_one(arrays, "examples", "U")),
+        size=int(_one(arrays, "size", "iu")),
+        version=version,
+    )
+    before, after = (
+        Stage(**_shaped(arrays, f"{when}_", _STAGE_SHAPES, classes))
+        for when in ("before", "after")
+    )
+    return Reduced(
+        one=one,
+        before=before,
+        after=after,
+        **_shaped(arrays, "", _SHAPES, classes),
+        validation=int(_one(arrays, "validation", "iu")),
+        history=read_history(run.path),
+    )
+
+
+def _bound(arrays: dict[str, Any]) -> Bound | None:
+    """What the temperature stands for; version 1 said only that it was at .01 or at 100."""
+    if not _one(arrays, "temperature_at_bound", "b"):
+        return None
+    if "temperature_bound" in arrays:
+        said = str(_one(arrays, "temperature_bound", "U"))
+    else:
+        said = "zero" if _one(arrays, "temperature", "f") < 1 else "infinity"
+    return "zero" if said == "zero" else "infinity"
+
+
+def _array(arrays: dict[str, Any], name: str) -> NDArray[Any]:
+    if name not in arrays:
+        raise UsageError(f"has no {name}")
+    return np.asarray(arrays[name])
+
+
+def _one(arrays: dict[str, Any], name: str, kinds: str) -> Any:  # noqa: ANN401
+    """The only element of an array that has one of these kinds of dtype."""
+    array = _array(arrays, name)
+    if array.shape != () or array.dtype.kind not in kinds:
+        raise UsageError(
+            f"is not as it was written: {name} is {array.dtype} of shape {array.shape}"
         )
-        before, after = (
-            Stage(**_shaped(arrays, f"{when}_", _STAGE_SHAPES, classes))
-            for when in ("before", "after")
-        )
-        return Reduced(
-            one=one,
-            before=before,
-            after=after,
-            **_shaped(arrays, "", _SHAPES, classes),
-            validation=int(arrays["validation"]),
-            history=read_history(run.path),
-        )
-    except KeyError as error:
-        raise ValueError(f"has no {error.args[0]}") from error
-    except (IndexError, TypeError) as error:
-        raise ValueError(f"is not as it was written: {error}") from error
+    return array[()]
 
 
 def _shaped(
     arrays: dict[str, Any], prefix: str, shapes: dict[str, tuple[int | None, ...]], classes: int
 ) -> dict[str, Any]:
-    """The arrays of these names, which must have these shapes."""
+    """The arrays of these names, which must be numbers and have these shapes."""
     found = {}
     for name, shape in shapes.items():
-        found[name] = np.asarray(arrays[prefix + name])
+        found[name] = _array(arrays, prefix + name)
         expected = tuple(classes if size is None else size for size in shape)
-        if found[name].shape != expected:
-            got = found[name].shape
-            raise ValueError(f"{prefix}{name} must have shape {expected}, got {got}")
+        if found[name].shape != expected or found[name].dtype.kind not in "iuf":
+            got = f"{found[name].shape} of {found[name].dtype}"
+            raise UsageError(f"{prefix}{name} must have shape {expected}, got {got}")
     return found
 
 

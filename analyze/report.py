@@ -9,6 +9,7 @@ import pandas as pd
 
 from analyze.comparisons import compare
 from analyze.covariance import covariances
+from analyze.errors import UsageError
 from analyze.evaluation import Evaluated, evaluate_run, same_examples
 from analyze.predictions import Floats
 from analyze.progress import track
@@ -64,7 +65,7 @@ def build_report(
             loss's name, as in "ce class_weights=balanced".
 
     Raises:
-        ValueError: A path without runs, no usable run, a reference or an option that no run has,
+        UsageError: A path without runs, no usable run, a reference or an option that no run has,
             or options without a reference.
     """
     folders, unreadable = resolve(paths)
@@ -72,7 +73,7 @@ def build_report(
     left_out += unreadable
     known = {name for run in finished for name in run.setting}
     if finished and (unknown := [name for name in compared if name not in known]):
-        raise ValueError(f"no run has the option {unknown[0]}: {', '.join(sorted(known))}")
+        raise UsageError(f"no run has the option {unknown[0]}: {', '.join(sorted(known))}")
     finished = [replace(run, **_named(run.loss, run.setting, compared)) for run in finished]
     left_out = [
         replace(out, **_named(out.loss, out.setting, compared)) if out.setting else out
@@ -80,14 +81,14 @@ def build_report(
     ]
     losses = sorted({run.loss for run in finished})
     if compared and reference is None:
-        raise ValueError(f"--compare needs a --reference: {', '.join(losses)}")
+        raise UsageError(f"--compare needs a --reference: {', '.join(losses)}")
     if reference is not None and finished and reference not in losses:
-        raise ValueError(f"no finished run has the loss {reference}: {', '.join(losses)}")
+        raise UsageError(f"no finished run has the loss {reference}: {', '.join(losses)}")
     results = [_evaluated(run) for run in track(finished, "scoring runs")]
     left_out += [one for one in results if isinstance(one, LeftOut)]
     evaluated, others = same_examples(one for one in results if isinstance(one, Evaluated))
     if compared and (lost := set(losses) - {one.run.loss for one in evaluated}):
-        raise ValueError(
+        raise UsageError(
             f"{min(lost)} has no usable run on the test examples of the others, "
             f"so it cannot be compared with them"
         )
@@ -127,5 +128,5 @@ def _evaluated(run: Run) -> Evaluated | LeftOut:
         return evaluate_run(run)
     try:
         return read_reduced(run).one
-    except ValueError as error:
+    except UsageError as error:
         return run.left_out(f"broken: {REDUCED} {error}")

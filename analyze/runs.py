@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from analyze.errors import UsageError
+
 # Options that say where a run went and how it was watched and judged, not what it learned.
 BOOKKEEPING = frozenset(
     (
@@ -70,10 +72,10 @@ class LeftOut:
     folder: Path | None = None
 
 
-def none_usable(left_out: Sequence[LeftOut]) -> ValueError:
+def none_usable(left_out: Sequence[LeftOut]) -> UsageError:
     """The refusal where every run is left out, with the reasons of the first three."""
     reasons = "; ".join(f"{out.path.name} is {out.reason}" for out in left_out[:3])
-    return ValueError(f"none of {len(left_out)} runs can be used: {reasons}")
+    return UsageError(f"none of {len(left_out)} runs can be used: {reasons}")
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -94,15 +96,15 @@ def find_run_folders(
         also: What else counts as a run's folder.
 
     Raises:
-        ValueError: A path that does not exist or cannot be read, or below which there is no run.
+        UsageError: A path that does not exist or cannot be read, or below which there is no run.
     """
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
-            raise ValueError(f"{path}: no such folder")
+            raise UsageError(f"{path}: no such folder")
         below = _below(path, lambda folder: is_run_folder(folder) or also(folder))
         if not below:
-            raise ValueError(f"{path}: no run in it (a folder with config.json)")
+            raise UsageError(f"{path}: no run in it (a folder with config.json)")
         for folder in below:
             found.setdefault(folder.resolve(), folder)
     return sorted(found.values())
@@ -115,7 +117,7 @@ def _below(folder: Path, is_wanted: Callable[[Path], bool]) -> list[Path]:
         # links are not followed: they may lead back here
         inner = [c for c in sorted(folder.iterdir()) if c.is_dir() and not c.is_symlink()]
     except OSError as error:
-        raise ValueError(f"{folder} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{folder} cannot be read: {error.strerror}") from error
     shown = [child for child in inner if not child.name.startswith(".")]
     return [run for child in shown for run in _below(child, is_wanted)]
 
@@ -126,7 +128,7 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
     Of two folders with the same loss, seed and setting the first by path counts.
 
     Raises:
-        ValueError: As `find_run_folders`.
+        UsageError: As `find_run_folders`.
     """
     runs: dict[tuple[str, str, int], Run] = {}
     left_out = []
@@ -146,7 +148,7 @@ def read_run(folder: Path) -> Run | LeftOut:
     try:
         described = _read_object(folder / "config.json")
         loss, seed, setting = _identity(described)
-    except ValueError as error:
+    except UsageError as error:
         return LeftOut(folder, _failure(folder) or f"broken: {error}")
     where = _where(folder, described)
     out = partial(LeftOut, where, loss=loss, seed=seed, setting=setting, folder=folder)
@@ -154,7 +156,7 @@ def read_run(folder: Path) -> Run | LeftOut:
         return out(_failure(folder) or _unfinished(folder, described))
     try:
         summary = _read_object(folder / "summary.json")
-    except ValueError as error:
+    except UsageError as error:
         return out(f"broken: {error}")
     if summary.get("status") == "diverged":
         step = summary.get("diverged_step")
@@ -175,12 +177,12 @@ def _where(folder: Path, described: dict[str, Any]) -> Path:
 def _identity(described: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
     config = described.get("config")
     if not isinstance(config, dict):
-        raise ValueError("config.json has no options under 'config'")
+        raise UsageError("config.json has no options under 'config'")
     loss, seed = config.get("loss"), config.get("seed")
     if not isinstance(loss, str) or not loss:
-        raise ValueError(f"config.json has no loss, got {loss!r}")
+        raise UsageError(f"config.json has no loss, got {loss!r}")
     if not isinstance(seed, int) or isinstance(seed, bool):
-        raise ValueError(f"config.json has no seed, got {seed!r}")
+        raise UsageError(f"config.json has no seed, got {seed!r}")
     setting = {k: v for k, v in config.items() if k not in BOOKKEEPING | {"loss", "seed"}}
     if config.get("dataset") == "folder":
         setting["data_dir"] = config.get("data_dir")  # there, it says which data
@@ -199,7 +201,7 @@ def _failure(folder: Path) -> str | None:
     """Why a study gave the run up, where it did."""
     try:
         return f"failed: {_read_object(folder / FAILURE).get('reason', 'unknown')}"
-    except ValueError:
+    except UsageError:
         return None
 
 
@@ -249,9 +251,9 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{path.name} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is no JSON: {error}") from error
+        raise UsageError(f"{path.name} is no JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} must hold one JSON object")
+        raise UsageError(f"{path.name} must hold one JSON object")
     return content

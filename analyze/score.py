@@ -1,14 +1,21 @@
 """`python -m analyze score`: every metric of one file of logits, before and after temperature."""
 
+from functools import partial
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analyze.archive import Predictions
+from analyze.archive import Predictions, Split
 from analyze.calibration import fit_temperature, metrics
+from analyze.predictions import problem
+from analyze.temperature import (
+    BOUND_REASONS,
+    Temperature,
+    impossible_labels,
+    temperature_text,
+)
 
 TITLES = {
     "accuracy": "accuracy",
@@ -34,29 +41,40 @@ def score_predictions(predictions: Predictions) -> dict[str, Any]:
     """All metrics of the test split, before and, where there is validation, after temperature.
 
     Returns:
-        `n`, `classes`, `temperature`, `temperature_at_bound`, `before` and `after`, the last two
-        with every metric as a fraction; the temperature and `after` are None without validation.
+        `n`, `classes`, `temperature`, `temperature_at_bound`, `temperature_bound` ("zero" or
+        "infinity" where it is at one), `before` and `after`, the last two with every metric as a
+        fraction; NLL is infinite where a label has probability 0. The temperature and `after`
+        are None without validation, and where a validation label has probability 0.
     """
-    test, val = predictions.test, predictions.val
-    temperature = fit_temperature(val.logits, val.targets) if val else None
+    test = predictions.test
+    temperature = _temperature(predictions.val)
+    test_metrics = partial(metrics, test.logits, test.targets, probabilities=test.probabilities)
     return {
         "n": len(test.targets),
         "classes": test.logits.shape[1],
         "temperature": temperature.value if temperature else None,
         "temperature_at_bound": temperature.at_bound if temperature else None,
-        "before": metrics(test.logits, test.targets),
-        "after": metrics(test.logits, test.targets, temperature=temperature.value)
-        if temperature
-        else None,
+        "temperature_bound": temperature.bound if temperature else None,
+        "before": test_metrics(),
+        "after": test_metrics(temperature=temperature.value) if temperature else None,
     }
+
+
+def _temperature(val: Split | None) -> Temperature | None:
+    if val is None or (val.probabilities and impossible_labels(val.logits, val.targets)):
+        return None
+    return fit_temperature(val.logits, val.targets, probabilities=val.probabilities)
 
 
 def hints(predictions: Predictions, result: dict[str, Any]) -> list[str]:
     """What a reader of `score_predictions` should know before quoting it, a sentence each."""
     found = []
-    logits = predictions.test.logits
-    if logits.min() >= 0 and np.allclose(logits.sum(axis=1, dtype=np.float64), 1, atol=1e-3):
-        found.append("test_logits sum to 1 as probabilities do: pass logits, or log-probabilities")
+    test, val = predictions.test, predictions.val
+    if test.probabilities:
+        if impossible := impossible_labels(test.logits, test.targets):
+            found.append(f"labels of probability 0: {impossible:,}, so that NLL is infinite")
+    elif problem(test.logits, test.targets, probabilities=True) is None:
+        found.append("test_logits sum to 1 as probabilities do: call them test_probs if they are")
     stages = [("before temperature", result["before"]), ("after temperature", result["after"])]
     for stage, values in stages:
         if not values:
@@ -70,12 +88,18 @@ def hints(predictions: Predictions, result: dict[str, Any]) -> list[str]:
         elif abs(gap) > floor:
             word = "over" if gap > 0 else "under"
             found.append(f"{stage}, the model is {word}-confident by {abs(gap):.2%}")
-    if result["temperature"] is None:
+    if val is None:
         found.append("no val_logits: no temperature, since fitting it on test would be cheating")
-    elif result["temperature_at_bound"]:
+    elif result["temperature"] is None:
+        impossible = impossible_labels(val.logits, val.targets)
         found.append(
-            f"the temperature stopped at its bound, {result['temperature']:g}: "
-            "validation is all right, or worse than chance"
+            f"no temperature: validation labels of probability 0: {impossible:,}, so that NLL is "
+            "infinite at each; give logits, or leave no class without probability"
+        )
+    elif bound := result["temperature_bound"]:
+        found.append(
+            f"the temperature stopped at its bound, {result['temperature']:.4g}, which stands for "
+            f"{bound}: {BOUND_REASONS[bound]}"
         )
     return found
 
@@ -89,7 +113,8 @@ def print_score(
     table.add_column("metric")
     table.add_column("before", justify="right")
     if result["after"]:
-        table.add_column(f"after, T = {result['temperature']:.3f}", justify="right")
+        fitted = temperature_text(result["temperature"], 3)
+        table.add_column(f"after, T = {fitted}", justify="right")
     for name in result["before"]:
         stages = [values for values in (result["before"], result["after"]) if values]
         table.add_row(TITLES[name], *(_number(name, values[name]) for values in stages))

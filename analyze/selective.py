@@ -22,7 +22,8 @@ def risk_curve(log_doubt: Floats, correct: Booleans) -> Floats:
     """
     order = np.argsort(log_doubt)
     ranked = log_doubt[order]
-    new = np.diff(ranked) > 1e-12 * np.abs(ranked[1:])
+    # not by their difference: two doubts of -inf, where the confidence is exactly 1, are equal
+    new = ranked[:-1] < ranked[1:] - 1e-12 * np.abs(ranked[1:])
     starts = np.flatnonzero(np.concatenate([[True], new]))
     size = np.diff(starts, append=len(ranked))
     wrong = np.add.reduceat((~correct[order]).astype(np.float64), starts)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analyze.cells import DIFFERENCES, Cell, Tables, legend, main_tables
+from analyze.cells import DIFFERENCES, Cell, Tables, legend, main_tables, one_line
 from analyze.report import Report
 from analyze.runs import as_text
 
@@ -19,7 +19,7 @@ def print_report(report: Report, console: Console) -> None:
     for tables in main_tables(report):
         console.print()
         if tables.title:
-            console.print(Text(tables.title, style="bold"))
+            console.print(Text(one_line(tables.title), style="bold"))
         console.print(_losses(tables))
         if tables.differences:
             console.print(_differences(tables.differences, report.reference))
@@ -28,11 +28,11 @@ def print_report(report: Report, console: Console) -> None:
             console.print(Text(why))
     console.print()
     for line in legend(report):
-        console.print(Text(line))
+        console.print(Text(one_line(line)))
     if report.left_out:
         console.print(f"\nLeft out ({len(report.left_out)}):")
         for out in report.left_out:
-            console.print(Text(f"  {out.path}: {out.reason}"), soft_wrap=True)
+            console.print(Text(one_line(f"  {out.path}: {out.reason}")), soft_wrap=True)
 
 
 def _losses(tables: Tables) -> Table:
@@ -46,12 +46,12 @@ def _losses(tables: Tables) -> Table:
 
 
 def _text(cell: Cell) -> Text:
-    marked = " ".join([cell.text, *cell.marks])
+    marked = " ".join([one_line(cell.text), *cell.marks])
     return Text(marked, style="bold" if cell.bold else "")
 
 
 def _differences(rows: list[list[str]], reference: str) -> Table:
-    heading = Text(f"difference to {reference}")
+    heading = Text(f"difference to {one_line(reference)}")
     table = Table(title=heading, title_justify="left")
     for title in DIFFERENCES:
         left = title in ("loss", "metric", "verdict")
@@ -62,6 +62,6 @@ def _differences(rows: list[list[str]], reference: str) -> Table:
         )
     for loss, group in groupby(rows, key=lambda row: row[0]):
         for number, row in enumerate(group):
-            table.add_row(Text("" if number else loss), *row[1:])
+            table.add_row(Text("" if number else one_line(loss)), *row[1:])
         table.add_section()
     return table

@@ -1,8 +1,11 @@
 """W&B's own client, without its messages and questions."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from analyze.errors import UsageError
 
 PATIENCE = 10  # seconds, for an answer of the server
 
@@ -38,22 +41,33 @@ def connect() -> Any:  # noqa: ANN401 (wandb imports late)
     """The public API of the server that is configured.
 
     Raises:
-        ValueError: No API key is configured.
+        UsageError: No API key is configured.
         wandb.Error: The server does not accept it, or does not answer within ten seconds.
     """
     import wandb
 
     if not has_key():
-        raise ValueError("no W&B API key is configured: `wandb login`, or set WANDB_API_KEY")
+        raise UsageError("no W&B API key is configured: `wandb login`, or set WANDB_API_KEY")
     with quiet():
         return wandb.Api(timeout=PATIENCE)
 
 
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
-    """Says in one line, as a ValueError, what goes wrong: the client's errors share no base."""
+    """Says in one line, as a UsageError, what goes wrong: the client's errors share no base.
+
+    What is raised by this package itself, and is no UsageError, is a fault in it, and passes.
+    """
     try:
         yield
     except Exception as error:
+        if not isinstance(error, UsageError) and _raised_here(error):
+            raise
         said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{what}: {said}") from error
+        raise UsageError(f"{what}: {said}") from error
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether the innermost frame is this package's, not the client's."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == __package__

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from analyze.errors import UsageError
 from analyze.report import Report
 from analyze.wandb_client import PATIENCE, has_key, in_one_line, quiet
 
@@ -14,7 +15,7 @@ def parse_target(target: str) -> tuple[str | None, str]:
     """Entity, None for the default one, and project.
 
     Raises:
-        ValueError: Another form than PROJECT or ENTITY/PROJECT.
+        UsageError: Another form than PROJECT or ENTITY/PROJECT.
 
     Example:
         >>> parse_target("resnet-losses"), parse_target("me/resnet-losses")
@@ -22,7 +23,7 @@ def parse_target(target: str) -> tuple[str | None, str]:
     """
     parts = target.removeprefix("wandb:").split("/")
     if len(parts) > 2 or not all(parts):
-        raise ValueError(f"--to-wandb {target}: expected PROJECT or ENTITY/PROJECT")
+        raise UsageError(f"--to-wandb {target}: expected PROJECT or ENTITY/PROJECT")
     return (parts[0] if len(parts) == 2 else None), parts[-1]
 
 
@@ -42,7 +43,7 @@ def log_report(report: Report, out: Path, target: str) -> str:
         Where it went: the run's URL, or its offline folder.
 
     Raises:
-        ValueError: Another form of target, or an upload that failed.
+        UsageError: Another form of target, or an upload that failed.
     """
     entity, project = parse_target(target)
     with in_one_line(f"--to-wandb {target}"), quiet():

@@ -67,7 +67,7 @@ def predictions(name: str, images: Images, logits: NDArray[np.float32]) -> dict[
     }
 
 
-def score(arrays: dict[str, NDArray[Any]], dataset: Data) -> dict[str, float | bool]:
+def score(arrays: dict[str, NDArray[Any]], dataset: Data) -> dict[str, Any]:
     """All metrics of a finished run, before and after the temperature fitted on validation."""
     names = ("val_logits", "val_targets", "test_logits", "test_targets")
     scores = calibration.evaluate(*(arrays[name] for name in names))

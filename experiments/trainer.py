@@ -337,11 +337,14 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         return DONE
 
-    def _conclude(self, record: Record, scores: dict[str, float | bool]) -> None:
+    def _conclude(self, record: Record, scores: dict[str, Any]) -> None:
+        at = f"{scores['temperature']:.4g}"
+        if bound := scores.get("temperature_bound"):
+            at += f", which stands for {bound}"
         print(
             f"{self.config.loss}: test accuracy {scores['test/accuracy']:.2%}, "
             f"NLL {scores['test/nll']:.4f}, ECE {scores['test/ece']:.2%}; "
-            f"at temperature {scores['temperature']:.3f}: "
+            f"at temperature {at}: "
             f"NLL {scores['test/nll_ts']:.4f}, ECE {scores['test/ece_ts']:.2%} "
             f"({clock(self.at.seconds)}; {record.folder})",
             flush=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -76,7 +77,9 @@ class Plain:
     def ece_sweep(self):
         best = 1
         for bins in range(2, self.n + 1):
-            accuracies = [math.fsum(h for _, h in b) / len(b) for b in self._mass_bins(bins)]
+            accuracies = [
+                Fraction(int(sum(h for _, h in b)), len(b)) for b in self._mass_bins(bins)
+            ]
             if any(later < earlier for earlier, later in pairwise(accuracies)):
                 break
             best = bins
@@ -160,12 +163,16 @@ class Plain:
         return filled
 
     def _mass_bins(self, bins):
-        order = sorted(range(self.n), key=self.conf.__getitem__)
-        filled, start = [], 0
-        for b in range(bins):
-            size = self.n // bins + (b < self.n % bins)
-            filled.append([(self.conf[i], self.hit[i]) for i in order[start : start + size]])
-            start += size
+        """Edges half-way between the neighbours at the cuts, each once; then (a, b]."""
+        ordered = sorted(self.conf)
+        edges, cut = set(), 0
+        for b in range(min(bins, self.n) - 1):
+            cut += self.n // bins + (b < self.n % bins) if bins <= self.n else 1
+            edges.add((ordered[cut - 1] + ordered[cut]) / 2)
+        edges = sorted(edges | {1.0})
+        filled = [[] for _ in edges]
+        for value, hit in zip(self.conf, self.hit, strict=True):
+            filled[next(k for k, edge in enumerate(edges) if value <= edge)].append((value, hit))
         return [b for b in filled if b]
 
     @staticmethod

@@ -1,6 +1,7 @@
 """`analyze choose`: the best value by validation alone, and what it will not choose."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -107,7 +108,6 @@ def test_the_command(study, tmp_path, capsys):
     [
         (["--option", "lr", "--by", "f1"], "--by f1: expected one of accuracy, top5"),
         (["--option", "rate"], "--option rate does not vary here: lr"),
-        (["--option", "lr", "--by", "nll"], "hinge trains scores without a scale"),
     ],
 )
 def test_refusals(study, words, told, capsys):
@@ -115,6 +115,21 @@ def test_refusals(study, words, told, capsys):
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+def test_a_loss_without_a_scale_is_left_out_and_named(study, capsys):
+    assert main(["choose", str(study), "--option", "lr", "--by", "nll"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "left out: hinge trains scores without a scale, so its nll means nothing" in shown
+    table = build_choice([study], "lr", "nll")
+    assert set(table["loss"]) == {"ce"}
+    assert table["chosen"].sum() == 1
+    assert main(["choose", str(study), "--option", "lr", "--by", "aurc"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    for folder in study.glob("*-ce-*"):
+        shutil.rmtree(folder)
+    assert main(["choose", str(study), "--option", "lr", "--by", "nll"]) == 2
+    assert "--by nll: hinge trains scores without a scale" in capsys.readouterr().err
 
 
 def test_nothing_finished(tmp_path, capsys):

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from analyze_runs import logits_and_targets
+from analyze_runs import logits_and_targets, predictions, write_run
 
+from analyze import wandb_report
 from analyze.__main__ import main
 from analyze.calibration import NAMES, fit_temperature, metrics
+from analyze.errors import UsageError
+from analyze.wandb_client import in_one_line
 
 ROOT = Path(__file__).parent.parent
 
@@ -84,8 +87,18 @@ def test_an_ece_below_the_noise_floor_is_pointed_out(tmp_path, capsys):
 
 def test_a_temperature_at_its_bound_is_pointed_out(tmp_path, capsys):
     content = arrays() | {"val_logits": 9.0 * np.eye(10), "val_targets": np.arange(10)}
+    path = saved(tmp_path / "p.npz", **content)
+    main(["score", path])
+    told = " ".join(capsys.readouterr().out.split())
+    # the spread of 9 eye(10) is 9 sqrt(.09)
+    assert "stopped at its bound, 0.027, which stands for zero: every validation example" in told
+    main(["score", path, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["temperature_at_bound"], found["temperature_bound"]) == (True, "zero")
+    content["val_targets"] = np.roll(np.arange(10), 1)
     main(["score", saved(tmp_path / "p.npz", **content)])
-    assert "the temperature stopped at its bound, 0.01" in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert "stands for infinity: on the validation examples the scores are no better" in told
 
 
 def test_probabilities_in_the_place_of_logits_are_pointed_out(tmp_path, capsys):
@@ -95,6 +108,53 @@ def test_probabilities_in_the_place_of_logits_are_pointed_out(tmp_path, capsys):
         content[f"{split}_logits"] = p / p.sum(axis=1, keepdims=True)
     main(["score", saved(tmp_path / "p.npz", **content)])
     assert "test_logits sum to 1 as probabilities do" in capsys.readouterr().out
+
+
+def as_probabilities(content):
+    p = {}
+    for split in ("val", "test"):
+        exponentials = np.exp(content[f"{split}_logits"].astype(np.float64))
+        p[f"{split}_probs"] = exponentials / exponentials.sum(axis=1, keepdims=True)
+        p[f"{split}_targets"] = content[f"{split}_targets"]
+    return p
+
+
+def scored(path, capsys):
+    assert main(["score", path, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_probabilities_have_the_scores_of_their_logits(tmp_path, capsys):
+    content = arrays()
+    ours = scored(saved(tmp_path / "p.npz", **as_probabilities(content)), capsys)
+    expected = scored(saved(tmp_path / "z.npz", **content), capsys)
+    assert ours["temperature"] == pytest.approx(expected["temperature"], rel=1e-6)
+    for stage in ("before", "after"):
+        assert ours[stage] == pytest.approx(expected[stage], rel=1e-6, abs=1e-9)
+
+
+def test_probabilities_of_exactly_zero(tmp_path, capsys):
+    content = as_probabilities(arrays())
+    for split in ("val", "test"):
+        p, targets = content[f"{split}_probs"], content[f"{split}_targets"]
+        p[(p < 0.01) & (np.arange(10) != targets[:, None])] = 0
+        p /= p.sum(axis=1, keepdims=True)
+    found = scored(saved(tmp_path / "p.npz", **content), capsys)
+    assert found["temperature"] > 0
+    assert np.isfinite([*found["before"].values(), *found["after"].values()]).all()
+    # a label that the model thought impossible
+    for split, stage in (("test", "after"), ("val", "before")):
+        p, targets = content[f"{split}_probs"], content[f"{split}_targets"]
+        p[0] = np.eye(10)[(targets[0] + 1) % 10]
+        path = saved(tmp_path / "p.npz", **content)
+        found = scored(path, capsys)
+        assert found[stage]["nll"] == float("inf")
+        assert np.isfinite(found[stage]["brier"])
+        main(["score", path])
+        told = " ".join(capsys.readouterr().out.split())
+        assert "labels of probability 0: 1, so that NLL is infinite" in told
+    assert found["temperature"] is found["after"] is None
+    assert "no temperature: validation labels of probability 0: 1" in told
 
 
 def test_logits_of_any_real_dtype_are_scored(tmp_path, capsys):
@@ -115,7 +175,40 @@ def too_large(path):
     path.write_bytes(path.read_bytes().replace(b"(10, 10), ", b"(9**9,99),"))
 
 
+def torch_saved(path, **options):
+    torch = pytest.importorskip("torch")
+    torch.save({"test_logits": torch.zeros(2, 2)}, path, **options)
+
+
+def npy(path):
+    with path.open("wb") as file:  # by its content, not by its name
+        np.save(file, np.zeros((2, 2)))
+
+
 BAD = {
+    "an npy": (npy, "is no npz file but an .npy file, of one array: np.savez("),
+    "of torch": (torch_saved, "is no npz file but one of torch.save, and nothing is unpickled"),
+    "of an old torch": (
+        lambda p: torch_saved(p, _use_new_zipfile_serialization=False),
+        "is no npz file but a pickle, perhaps of torch.save",
+    ),
+    "binary scores": (
+        lambda p: saved(p, test_logits=np.zeros(3), test_targets=np.array([0, 1, 1])),
+        "got shape (3,); of two classes with one number z a row: np.column_stack([0 * z, z])",
+    ),
+    "binary probabilities in a column": (
+        lambda p: saved(p, test_probs=np.full((2, 1), 0.3), test_targets=np.array([0, 1])),
+        "test_probs must be N x C with N >= 1 and C >= 2, got shape (2, 1); of two classes with "
+        "one number p a row: np.column_stack([1 - p, p])",
+    ),
+    "logits called probabilities": (
+        lambda p: saved(p, test_probs=np.eye(3) * 2, test_targets=np.arange(3)),
+        "test_probs must be >= 0 and sum to 1 in every row, row 0 does not",
+    ),
+    "logits and probabilities": (
+        lambda p: saved(p, **arrays(), test_probs=np.eye(3)),
+        "has test_logits and test_probs: leave one out",
+    ),
     "missing": (lambda p: None, "No such file"),
     "a folder": (lambda p: p.mkdir(), "Is a directory"),
     "text": (lambda p: p.write_text("hello"), "is no npz file"),
@@ -195,6 +288,54 @@ def test_the_module_as_a_command_refuses_without_a_traceback(tmp_path):
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("score", "analyze.score.metrics"),
+        ("report", "analyze.evaluation.metrics_of"),
+        ("report", "analyze.output.render_page"),
+        ("report", "analyze.kept.reduce_run"),
+        ("choose", "analyze.choice._candidate"),
+    ],
+)
+def test_a_fault_of_the_program_is_not_said_to_be_the_users(
+    tmp_path, monkeypatch, capsys, command, place
+):
+    for lr in (0.1, 0.2):
+        write_run(tmp_path / "runs", predictions(0, n=50), lr=lr)
+    runs, out = str(tmp_path / "runs"), str(tmp_path / "out")
+    words = {
+        "score": ["score", str(next(tmp_path.rglob("predictions.npz")))],
+        "report": ["report", runs, "--out", out, "--keep-runs"],
+        "choose": ["choose", runs, "--option", "lr"],
+    }[command]
+    monkeypatch.setattr("analyze.output.figures", lambda report: [])
+    assert main(words) == 0
+    capsys.readouterr()
+
+    def faulty(*_, **__):
+        return list(zip([1, 2], [1], strict=True))
+
+    monkeypatch.setattr(place, faulty)
+    with pytest.raises(ValueError, match=r"zip\(\) argument 2 is shorter"):
+        main(words)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_fault_of_the_user_is_no_value_error():
+    assert UsageError.__mro__[1:] == (Exception, BaseException, object)
+
+
+def test_of_what_goes_wrong_with_wandb_ours_is_told_apart_from_the_clients():
+    with pytest.raises(UsageError, match=r"^x: Expecting value"), in_one_line("x"):
+        json.loads("")
+    with pytest.raises(UsageError, match=r"^x: no key$"), in_one_line("x"):
+        raise UsageError("no key")
+    report = object()  # has no tables
+    with pytest.raises(AttributeError), in_one_line("x"):
+        wandb_report._log(None, report, Path())
 
 
 def test_conformance_finds_all_our_answers_right_and_torchmetrics_off_three_times(capsys):

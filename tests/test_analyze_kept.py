@@ -11,6 +11,8 @@ from analyze_runs import predictions, write_run, write_study
 from analyze.__main__ import main
 from analyze.covariance import FILE, covariances
 from analyze.evaluation import evaluate_run
+from analyze.kept import write_runs
+from analyze.page import render_page
 from analyze.reduced import FILE as REDUCED
 from analyze.report import build_report
 from analyze.runs import read_run
@@ -198,6 +200,33 @@ def test_a_broken_file_is_left_out_with_the_reason(copy, change, message):
     left_out = {out.path.name: out.reason for out in build_report([copy]).left_out}
     assert len(left_out) == 3
     assert re.search(f"broken: {REDUCED} .*{message}", left_out[broken.name])
+
+
+def older(folder):
+    """Turns a kept run into one that version 1 kept."""
+    with np.load(folder / REDUCED) as archive:
+        arrays = dict(archive)
+    del arrays["temperature_bound"]
+    arrays |= {"version": np.array(1), "temperature_at_bound": np.array(True)}
+    np.savez(folder / REDUCED, **arrays)
+
+
+def test_runs_that_an_earlier_version_kept_are_read_and_said_to_be(copy, tmp_path):
+    whole = build_report([copy])
+    assert "earlier version" not in render_page(whole, [], {}, "")
+    for folder in copy.glob("*-focal-*"):
+        older(folder)
+    report = build_report([copy])
+    columns = ["ada_ece", "nll", "temperature"]
+    assert report.runs[columns].equals(whole.runs[columns])
+    for again in (tmp_path / "once", tmp_path / "twice"):  # kept again, they stay as old
+        page = render_page(report, [], {}, "")
+        assert "The runs of focal:gamma=3 were kept by an earlier version" in page
+        old = [one for one in report.evaluated if one.version == 1]
+        assert {one.run.loss for one in old} == {"focal:gamma=3"}
+        assert {one.temperature_bound for one in old} == {"zero"}
+        write_runs(report, again)
+        report = build_report([again])
 
 
 def test_a_layout_that_needs_predictions_refuses(copy, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The metrics against plain loops, published cases and other libraries."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from analyze.calibration import (
     per_example,
     score,
 )
+from analyze.equal_mass import EqualMass
 from analyze.predictions import bin_index
 from analyze.smooth import smece
 
@@ -74,15 +76,109 @@ def test_every_metric_equals_a_plain_loop(logits, targets):
         assert ours[name] == pytest.approx(expected, rel=1e-10, abs=1e-10), name
 
 
-def test_equal_confidences_keep_the_order_of_their_rows_in_equal_mass_bins():
+def tied():
+    """Logits of many tied confidences, most of them exactly 1, and not all right."""
     rng = np.random.default_rng(0)
-    logits = np.zeros((2000, 2))
-    logits[:, 0] = rng.integers(1, 4, size=2000)
-    targets = (rng.random(2000) < 0.3).astype(int)
+    logits = np.zeros((2000, 3))
+    logits[:, 0] = rng.choice([1, 2, 3, 36.5, 36.8, 40, 50], size=2000)
+    return logits, (rng.random(2000) < 0.3).astype(int)
+
+
+def test_equal_mass_bins_have_their_edges_half_way_between_neighbours_and_split_no_tie():
+    logits, targets = tied()
     plain = Plain(logits, targets)
     for name in ("ada_ece", "l2_debiased", "ece_sweep"):
         value = metrics(logits, targets, names=[name])[name]
         assert value == pytest.approx(getattr(plain, name)(), abs=1e-12), name
+
+
+def test_equal_mass_metrics_where_confidences_are_tied():
+    """By hand: one bin holds all. The order of the rows once gave .1123, .1200 and .0081."""
+    wrong = np.arange(200) < 25
+    for order in (np.arange(200), np.arange(200)[::-1], np.random.default_rng(0).permutation(200)):
+        value = binned.l2_debiased(np.ones(200), ~wrong[order])
+        assert value == pytest.approx(0.125**2 - 0.125 * 0.875 / 199, rel=1e-12)
+    for right in (np.arange(30) < 15, np.arange(30) >= 15, np.arange(30) % 2 == 0):
+        assert binned.ada_ece(np.full(30, 0.5), right) == 0
+        assert binned.ece_sweep(np.full(30, 0.5), right) == 0
+
+
+@pytest.mark.parametrize("case", ["tied", "many classes", "probabilities", "equal rows"])
+def test_no_order_of_the_rows_changes_a_metric(case):
+    probabilities = case == "probabilities"
+    logits, targets = {
+        "tied": tied(),
+        "many classes": drawn(500, 37, scale=20.0),
+        "probabilities": forest(),
+        "equal rows": (np.tile([[0.3, 0.1, -0.2]], (400, 1)), np.arange(400) % 3),
+    }[case]
+    everything = (*NAMES, *MORE_NAMES)
+    expected = metrics(logits, targets, names=everything, probabilities=probabilities)
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(len(targets))
+        ours = metrics(
+            # the layout in memory is no property of the data either
+            np.asfortranarray(logits[order]),
+            targets[order],
+            names=everything,
+            probabilities=probabilities,
+        )
+        assert ours == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        for name in ("accuracy", "ada_ece", "l2_debiased", "ece_sweep"):
+            assert ours[name] == expected[name], name
+
+
+def test_a_gap_of_rounding_has_no_sign_that_the_order_of_rows_could_turn():
+    confidence, correct = np.full(10, 0.7), np.arange(10) < 7
+    assert not binned.ece_terms(confidence, correct).any()
+    assert not binned.ece_terms(confidence, correct[::-1]).any()
+
+
+def forest():
+    """Votes of ten trees over three classes: confidences on the edges of bins, and zeros."""
+    rng = np.random.default_rng(4)
+    votes = rng.multinomial(10, [0.6, 0.3, 0.1], size=600)
+    votes = rng.permuted(votes, axis=1)
+    return votes / 10, (votes + rng.normal(size=votes.shape)).argmax(axis=1)
+
+
+def test_confidences_of_a_forest_are_binned_as_they_are():
+    p, targets = forest()
+    confidence, correct = p.max(axis=1), p.argmax(axis=1) == targets
+    ours = metrics(p, targets, probabilities=True)
+    assert ours["ece"] == binned.ece(confidence, correct)
+    assert ours["ada_ece"] == binned.ada_ece(confidence, correct)
+    values = [
+        np.abs((confidence - correct)[confidence == value].sum()) for value in set(confidence)
+    ]
+    assert ours["ada_ece"] == pytest.approx(sum(values) / len(p), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.booleans(), st.integers(0, 3)), min_size=1, max_size=40
+    )
+)
+def test_the_sweep_finds_the_number_of_bins_that_a_loop_finds(rows):
+    """Nearly sorted, with ties, and with confidences next to each other in floating point."""
+    score, swap, ulps = np.array(rows).T
+    confidence = 0.5 + score / 20 + ulps * 2.0**-53
+    rank = np.argsort(np.argsort(confidence, kind="stable"))
+    correct = (rank > len(rank) / 2) ^ (swap.astype(bool) & (rank % 5 == 0))
+    plain = Plain.__new__(Plain)
+    plain.n, plain.conf, plain.hit = len(rank), confidence.tolist(), correct.astype(float).tolist()
+    assert binned.ece_sweep(confidence, correct) == pytest.approx(plain.ece_sweep(), abs=1e-12)
+
+
+def test_the_sweep_is_quick_where_thousands_of_bins_are_monotone():
+    """Half wrong, then half right, but for one swap: 29,999 bins, once compared one by one."""
+    n = 40_000
+    correct = np.arange(n) >= n // 2
+    correct[[n // 2 - 1, n // 2]] = True, False
+    examples = EqualMass(np.linspace(0.5, 1, n), correct)
+    assert examples.monotone() == 29_999
+    assert binned.ece_sweep(np.linspace(0.5, 1, n), correct) == pytest.approx(0.374972, abs=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -304,6 +400,40 @@ def test_torchmetrics_agrees_where_no_confidence_is_on_an_edge():
         assert metrics(logits, targets, names=[name])[name] == pytest.approx(float(theirs))
 
 
+@pytest.mark.parametrize(
+    ("noise", "ada_ece", "squared"),
+    [(4, 0.064882943144, 0.007747211162), (8, 0.031215161650, 0.000993340621)],
+)
+def test_five_nearest_neighbours_on_noisy_digits_have_the_value_of_the_authors(
+    noise, ada_ece, squared
+):
+    """Confidences of .2, .4 ... 1. The values are uncertainty-calibration 0.1.4's."""
+    from sklearn.datasets import load_digits
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, y = load_digits(return_X_y=True)
+    x = x + np.random.default_rng(0).normal(scale=noise, size=x.shape)
+    p = KNeighborsClassifier(5).fit(x[:900], y[:900]).predict_proba(x[900:])
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(p))
+        ours = metrics(p[order], y[900:][order], probabilities=True)
+        assert ours["ada_ece"] == pytest.approx(ada_ece, abs=1e-11)
+        assert ours["l2_debiased"] == pytest.approx(squared, abs=1e-11)
+
+
+@pytest.mark.parametrize("scale", [2.0, 12.0, 60.0])
+def test_uncertainty_calibration_agrees_also_where_confidences_are_saturated(scale):
+    library = pytest.importorskip("calibration", reason="uncertainty-calibration not installed")
+    logits, targets = drawn(700, 10, scale=scale)
+    probabilities = np.array(Plain(logits, targets).p)
+    ours = metrics(logits, targets)
+    assert ours["ada_ece"] == pytest.approx(library.get_ece_em(probabilities, targets))
+    squared = library.lower_bound_scaling_ce(
+        probabilities, targets, p=2, debias=True, mode="top-label"
+    )
+    assert max(ours["l2_debiased"], 0) == pytest.approx(squared**2)
+
+
 def test_uncertainty_calibration_agrees_where_confidences_differ():
     library = pytest.importorskip("calibration", reason="uncertainty-calibration not installed")
     logits, targets = drawn(400, 10)
@@ -371,6 +501,47 @@ def test_bad_arrays_are_refused_in_one_line(case):
     with pytest.raises(ValueError, match=message) as error:
         metrics(logits, targets)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 3.0])
+def test_probabilities_are_scored_as_their_logarithms_are(temperature):
+    logits, targets = drawn(200, 5)
+    p = np.array(Plain(logits, targets).p)
+    ours = metrics(p, targets, temperature=temperature, probabilities=True)
+    expected = metrics(np.log(p), targets, temperature=temperature)
+    assert ours == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    narrow = metrics(p.astype(np.float32), targets, temperature=temperature, probabilities=True)
+    smooth = ("nll", "brier", "signed_gap", "aurc")  # float32 moves a confidence over an edge
+    assert {n: narrow[n] for n in smooth} == pytest.approx(
+        {n: expected[n] for n in smooth}, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 7.0])
+def test_a_probability_of_zero_is_a_logit_of_minus_infinity(temperature):
+    p = np.array([[1.0, 0, 0], [0, 0.25, 0.75], [0.5, 0.5, 0], [0.2, 0.2, 0.6]])
+    targets = np.array([0, 2, 1, 0])
+    ours = metrics(p, targets, temperature=temperature, probabilities=True, names=LOOPED)
+    nearly = np.where(p > 0, np.log(np.maximum(p, 1e-9)), -1e5)  # underflows to exactly 0
+    expected = metrics(nearly, targets, temperature=temperature, names=LOOPED)
+    assert ours == pytest.approx(expected, abs=1e-12)
+    impossible = metrics(p, [0, 0, 1, 0], temperature=temperature, probabilities=True)
+    assert impossible.pop("nll") == math.inf
+    assert np.isfinite(list(impossible.values())).all()
+
+
+@pytest.mark.parametrize(
+    ("p", "message"),
+    [
+        ([[0.5, 0.4]], "probs must be >= 0 and sum to 1 in every row, row 0 does not"),
+        ([[0.5, 0.5], [1.5, -0.5]], "row 1 does not"),
+        ([[0.5, 0.5], [math.nan, 0.5]], "row 1 does not"),
+        ([0.2, 0.7], "of two classes with one number p a row: np.column_stack"),
+    ],
+)
+def test_what_is_no_probability_is_refused(p, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        metrics(np.array(p), np.zeros(len(p), dtype=int), probabilities=True)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])

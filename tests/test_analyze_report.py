@@ -14,8 +14,11 @@ from scipy import stats
 
 from analyze.__main__ import main
 from analyze.calibration import NAMES, evaluate, metrics
+from analyze.cells import legend, main_tables
 from analyze.comparisons import COLUMNS, PRIMARY
+from analyze.documents import latex, markdown
 from analyze.output import write_report
+from analyze.plots import groups, nll_temperature
 from analyze.report import build_report
 from analyze.terminal import print_report
 
@@ -142,8 +145,57 @@ def test_a_temperature_at_its_bound_is_marked(tmp_path):
         "focal": 0,
     }
     text = printed(report)
-    assert "ended at a bound (1 of 3 runs of ce)" in text
+    assert "ended at a bound (1 of 3 runs of ce) and stands for zero: every validation" in text
     assert text.count("‡") == 4  # T, NLL and ECE at T, and what the mark means
+    for seed in range(3):
+        arrays = predictions(seed)
+        arrays["val_targets"] = arrays["val_logits"].argmin(1)
+        write_run(tmp_path, arrays, loss="brier", seed=seed)
+    text = printed(build_report([tmp_path]))
+    assert "ended at a bound (1 of 3 runs of ce) and stands for zero" in text
+    assert "ended at a bound (3 of 3 runs of brier) and stands for infinity: on the" in text
+
+
+def test_temperatures_on_any_scale_are_found_and_shown_with_their_digits(tmp_path):
+    for loss, scale in (("ce", 0.01), ("focal", 1e6)):
+        for seed in range(3):
+            write_run(tmp_path, predictions(seed, scale=scale), loss=loss, seed=seed)
+    report = build_report([tmp_path])
+    assert not report.runs.temperature_at_bound.any()
+    small, large = (report.losses.set_index("loss").temperature_mean[n] for n in ("ce", "focal"))
+    assert small == pytest.approx(1e-8 * large, rel=1e-5)
+    text = printed(report, width=200)
+    assert f"{small:.5f} ± " in text
+    assert f"{large:.2f} ± " in text
+    (group,) = groups(report)
+    titles = [axes.get_title(loc="left") for axes in nll_temperature(group).axes]
+    assert titles == [f"ce\nT = {small:.3g}", f"focal\nT = {large:.3g}"]
+
+
+def test_a_loss_of_any_name_leaves_the_tables_whole(tmp_path):
+    names = ["ce", "a|b$c_d&e", "one\ntwo\u2028three", "tab\tand ~ # % {x} <b>\r\n"]
+    write_study(tmp_path, {name: {"n": 60} for name in names}, range(2))
+    report = build_report([tmp_path])
+    tables, marks = list(main_tables(report)), [*legend(report), "of one\ntwo\u2028three"]
+    table, _, below = markdown(tables, marks).partition("\n\n")
+    table = table.split("\n")
+    assert len(table) == 2 + len(names)
+    for line in table:
+        assert line.startswith("| ")
+        assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"\|", table[0]))
+    assert any(line.startswith(r"| one\\ntwo\\u2028three |") for line in table)
+    assert len(below.splitlines()) == len(marks)
+    source = latex(tables, marks)
+    rows = source.partition("\\midrule\n")[2].partition("\\bottomrule")[0].splitlines()
+    assert len(rows) == len(names)
+    for row in rows:
+        assert row.endswith(r" \\")
+        assert len(re.findall(r"(?<!\\)&", row)) == len(table[0].split("|")) - 3
+        assert not re.search(r"(?<!\\)[$#%_]", row.replace(r"$\pm$", ""))
+    comments = source.partition("\\begin")[0].splitlines()
+    assert len(comments) == len(marks)
+    assert all(line.startswith("% ") for line in comments)
+    assert r"one\ntwo\u2028three" in printed(report, width=200)
 
 
 def test_one_run_that_differs_makes_it_a_comparison(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from analyze_runs import predictions, write_run, write_study
 
+from analyze.errors import UsageError
 from analyze.evaluation import Evaluated, evaluate_run, same_examples
 from analyze.runs import LeftOut, Run, find_run_folders, read_history, read_run, read_runs, varying
 
@@ -27,9 +28,9 @@ def test_links_are_not_followed(tmp_path):
 
 
 def test_a_path_without_runs_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="missing: no such folder"):
+    with pytest.raises(UsageError, match="missing: no such folder"):
         find_run_folders([tmp_path / "missing"])
-    with pytest.raises(ValueError, match="no run in it"):
+    with pytest.raises(UsageError, match="no run in it"):
         find_run_folders([tmp_path])
 
 

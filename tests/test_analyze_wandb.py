@@ -19,6 +19,7 @@ from wandb_server import ENTITY, PROJECT, serving
 from analyze import wandb_client
 from analyze.__main__ import main
 from analyze.calibration import evaluate
+from analyze.errors import UsageError
 from analyze.evaluation import Evaluated, evaluate_run
 from analyze.execute import NOTEBOOKS, execute
 from analyze.report import build_report
@@ -314,7 +315,7 @@ def test_a_group_is_a_study_or_what_is_within_it(study, server):
     assert len(resolve([f"wandb:{ENTITY}/{PROJECT}/s"])[0]) == 6
     assert len(resolve([f"wandb:{ENTITY}/{PROJECT}/s/ce"])[0]) == 3
     assert len(resolve([f"wandb:{ENTITY}/{PROJECT}/{groups[0]}"])[0]) == 3
-    with pytest.raises(ValueError, match="no training run in it"):
+    with pytest.raises(UsageError, match="no training run in it"):
         resolve([f"wandb:{ENTITY}/{PROJECT}/s/c"])
 
 

@@ -14,6 +14,7 @@ from analyze.plots.kind import mean
 from analyze.plots.style import INK, WIDTH, in_percent
 from analyze.predictions import BINS, Floats
 from analyze.reduced import FINE
+from analyze.temperature import temperature_text
 
 
 class Pooled(NamedTuple):
@@ -83,7 +84,7 @@ def axis_labels(axes: Axes, lowest: Axes, corner: tuple[bool, bool], y: str, str
 def heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> None:
     """Says when, and a number; over the first of a pair also which loss."""
     fitted = mean(group.temperatures(loss))
-    when = "before T" if stage == "before" else f"at T = {fitted:.2f}"
+    when = "before T" if stage == "before" else f"at T = {temperature_text(fitted)}"
     axes.set_title(f"{when}\n{number}", size=8, pad=3)
     if stage == "before":
         axes.annotate(

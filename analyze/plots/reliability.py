@@ -14,6 +14,7 @@ from analyze.plots.multiples import Pooled, axis_labels, blocks, cells, edges, h
 from analyze.plots.style import INK, sheet, styled
 from analyze.predictions import BINS, Floats
 from analyze.statistics import CONFIDENCE
+from analyze.temperature import temperature_text
 
 TITLE = "Reliability: is a confidence of 80% right 80% of the time?"
 CAPTION = (
@@ -104,7 +105,7 @@ def _says(group: Group) -> str:
         return (
             f"{_ece(group, loss, 'before')} before temperature, "
             f"{'over' if gap > 0 else 'under'}-confident by {percent(abs(gap))}, "
-            f"{_ece(group, loss, 'after')} at T = {fitted:.2f}"
+            f"{_ece(group, loss, 'after')} at T = {temperature_text(fitted)}"
         )
 
     return f"Means over seeds. {each(group, about)}"

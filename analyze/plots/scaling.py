@@ -23,9 +23,8 @@ from analyze.plots.style import (
 )
 from analyze.predictions import Floats
 from analyze.reduced import MOST_LOGITS, TEMPERATURES
+from analyze.temperature import temperature_text
 
-# Of the temperature axis, as far as it reaches.
-_TICKS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 NLL_TITLE = "NLL as a function of the temperature"
 NLL_CAPTION = (
     "Thin: the test NLL of each seed with its logits divided by T; thick: their mean. The filled "
@@ -88,8 +87,17 @@ def nll_temperature(group: Group) -> Figure:
     low, high = _nll_range(group)
     left, right = _temperature_range(group)
     grid.flat[0].set(xlim=(left, right), ylim=(low, high))
-    grid.flat[0].set_xticks([t for t in _TICKS if left <= t <= right])
+    grid.flat[0].set_xticks(_ticks(left, right))
     return figure
+
+
+def _ticks(left: float, right: float) -> list[float]:
+    """1, 3, 10, 30 ... of an axis, fewer where it is long: logits may have any scale."""
+    powers = range(math.floor(math.log10(left)), math.ceil(math.log10(right)) + 1)
+    every = -(-len(powers) // 6)
+    factors = (1, 3) if every == 1 else (1,)
+    ticks = [f * 10.0**p for p in powers for f in factors if p % every == 0]
+    return [tick for tick in ticks if left <= tick <= right]
 
 
 def _valley(axes: Axes, group: Group, loss: str) -> None:
@@ -107,7 +115,7 @@ def _valley(axes: Axes, group: Group, loss: str) -> None:
     logarithmic(axes, "x")
     logarithmic(axes, "y")
     fitted = mean(group.temperatures(loss))
-    axes.set_title(f"{group.label(loss, 26)}\nT = {fitted:.2f}", size=8.5)
+    axes.set_title(f"{group.label(loss, 26)}\nT = {temperature_text(fitted)}", size=8.5)
 
 
 def _temperature_range(group: Group) -> tuple[float, float]:
@@ -219,8 +227,10 @@ def _nll_says(group: Group) -> str:
     def about(loss: str) -> str:
         fitted = group.temperatures(loss)
         before, after = (mean(group.values(loss, name)) for name in ("nll", "nll_ts"))
-        spread = f" ({fitted.min():.2f} to {fitted.max():.2f})" if len(fitted) > 1 else ""
-        return f"NLL {before:.4f} at T = 1, {after:.4f} at T = {mean(fitted):.2f}{spread}"
+        ends = " to ".join(map(temperature_text, (fitted.min(), fitted.max())))
+        spread = f" ({ends})" if len(fitted) > 1 else ""
+        at = temperature_text(mean(fitted))
+        return f"NLL {before:.4f} at T = 1, {after:.4f} at T = {at}{spread}"
 
     return f"Means over seeds. {each(group, about)}"
 

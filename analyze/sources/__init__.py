@@ -20,7 +20,7 @@ def resolve(paths: Iterable[str | Path]) -> tuple[list[Path], list[LeftOut]]:
             folder belongs to it: its `wandb` folder is no run of its own.
 
     Raises:
-        ValueError: A path that does not exist or has no run, or a W&B project that cannot be
+        UsageError: A path that does not exist or has no run, or a W&B project that cannot be
             read.
     """
     paths = list(paths)

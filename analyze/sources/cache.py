@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from analyze.errors import UsageError
+
 
 def cache_entry(*keys: str) -> Path:
     """Where something is kept: a folder below the user's cache, or below $XDG_CACHE_HOME."""
@@ -24,7 +26,7 @@ def cached(entry: Path, write: Callable[[Path], Path]) -> Path:
         write: Makes the run folder in the folder that it is given, where there is none yet.
 
     Raises:
-        ValueError: The cache cannot be written.
+        UsageError: The cache cannot be written.
     """
     try:
         if not entry.is_dir():
@@ -34,7 +36,7 @@ def cached(entry: Path, write: Callable[[Path], Path]) -> Path:
                 _publish(Path(temporary, entry.name), entry)
         (folder,) = entry.iterdir()
     except OSError as error:
-        raise ValueError(
+        raise UsageError(
             f"{error.filename or entry} cannot be written ({error.strerror}): "
             "name another folder for the cache with XDG_CACHE_HOME"
         ) from error

@@ -32,7 +32,7 @@ def as_run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[LeftOut]]:
     of other job types, such as logged reports, are passed over.
 
     Raises:
-        ValueError: The cache cannot be written.
+        UsageError: The cache cannot be written.
     """
     by_id: dict[str, list[Path]] = {}
     for folder in folders:
@@ -124,7 +124,11 @@ def _inspect(log: Path) -> _Attempt:
         raise Unreadable(f"{log.name} was not read in {_PATIENCE} s") from error
     attempt = _Attempt(log)
     for line in done.stdout.splitlines():
-        _take(json.loads(line), attempt)
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise Unreadable(f"{log.name} was not read as JSON: {error}") from error
+        _take(record, attempt)
     if not attempt.started:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise Unreadable(f"{log.name} tells of no run" + (f" ({said[-1]})" if said else ""))

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from analyze.errors import UsageError
 from analyze.sources.cache import cache_entry, cached
 from analyze.sources.parallel import each
 from analyze.sources.tracked import PREDICTIONS, Tracked
@@ -33,7 +34,7 @@ def fetch(name: str) -> list[Path]:
             with its name); `wandb:PROJECT`, of the user's default entity.
 
     Raises:
-        ValueError: Another form, no API key, a server that does not answer, no such project, no
+        UsageError: Another form, no API key, a server that does not answer, no such project, no
             training run in it, or a download that failed.
     """
     folders = _fetch(name, *_parse(name))
@@ -53,7 +54,7 @@ def _fetch(name: str, entity: str, project: str, group: str) -> list[Path]:
             if run.job_type == "train" and _belongs(run.group, group)
         ]
     if not runs:
-        raise ValueError(f"{name}: no training run in it (of job type train)")
+        raise UsageError(f"{name}: no training run in it (of job type train)")
     download = partial(_as_run_folder, api.settings["base_url"])
     return list(each(download, runs, f"downloading {name}", at_once=_AT_ONCE))
 
@@ -62,7 +63,7 @@ def _parse(name: str) -> tuple[str, str, str]:
     """Entity, project and group; "" for what is not named."""
     parts = name.removeprefix(_PREFIX).split("/", 2)
     if not all(parts):
-        raise ValueError(f"{name}: expected wandb:ENTITY/PROJECT, or wandb:ENTITY/PROJECT/GROUP")
+        raise UsageError(f"{name}: expected wandb:ENTITY/PROJECT, or wandb:ENTITY/PROJECT/GROUP")
     if len(parts) == 1:
         return "", parts[0], ""
     return parts[0], parts[1], parts[2] if len(parts) == 3 else ""
