@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import sys
 
-from experiments.config import Refused, parse
-
 
 def main() -> int:
     """Read the command line, train, and return the exit status."""
     try:
+        return _run()
+    except KeyboardInterrupt:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # again: whatever still takes time is ended
+        line = "interrupted; the same command goes on from the last checkpoint, if there is one"
+        return _say(f"train.py: {line}", 128 + signal.SIGINT)
+
+
+def _run() -> int:
+    from experiments.config import Refused, parse
+    from experiments.output import outlive_readers
+
+    outlive_readers()
+    try:
         config = parse()
+        from experiments import launched
+
+        launched.settle()
         # torch takes seconds to import: --help and a mistyped option should not wait for it.
         from experiments import distributed
         from experiments.trainer import train

@@ -21,6 +21,7 @@ from typing import Any
 
 from experiments import worker
 from experiments.config import Refused, RunConfig
+from experiments.errors import last_line
 from experiments.processes import Job, share_of_threads, start_server
 
 _MINUTES = 240
@@ -62,7 +63,7 @@ def submit(
     try:
         jobs = executor.map_array(Element(processes), todo)
     except Exception as error:  # submitit's own kinds of failure are many
-        raise Refused(f"SLURM does not take the jobs: {str(error).splitlines()[-1]}") from error
+        raise Refused(f"SLURM does not take the jobs: {last_line(error)}") from error
     numbers = {run.run_name: job.job_id for run, job in zip(todo, jobs, strict=True)}
     (folder / f"{jobs[0].job_id}.json").write_text(json.dumps(numbers, indent=2) + "\n")
     array = str(jobs[0].job_id).partition("_")[0]

@@ -7,6 +7,7 @@ import torch
 
 from experiments import checkpoint
 from experiments.checkpoint import Checkpoint
+from experiments.config import Refused
 
 
 def some(value: float) -> Checkpoint:
@@ -89,5 +90,6 @@ def test_loading_executes_nothing(tmp_path, monkeypatch, name):
         manifest = json.loads((victim / "manifest.json").read_text())
         manifest[name] = checkpoint._fingerprint(victim / name)
         (victim / "manifest.json").write_text(json.dumps(manifest))
-    assert checkpoint.load(folder) is None
+    with pytest.raises(Refused, match=r"no checkpoint in .* is whole"):
+        checkpoint.load(folder)
     assert not fired.exists()

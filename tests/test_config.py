@@ -1,4 +1,5 @@
 import dataclasses
+from fractions import Fraction
 
 import pytest
 
@@ -94,5 +95,5 @@ def test_run_names_are_unique_readable_and_one_folder():
 
 
 def test_milestones_are_fractions_or_epochs():
-    assert parse_milestones("0.5,0.75", 30) == [0.5, 0.75]
-    assert parse_milestones("150,250", 350) == [150 / 350, 250 / 350]
+    assert parse_milestones("0.5,0.75", 30) == [Fraction(1, 2), Fraction(3, 4)]
+    assert parse_milestones("150,250", 350) == [Fraction(150, 350), Fraction(250, 350)]
