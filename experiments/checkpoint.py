@@ -106,7 +106,7 @@ def load(folder: Path) -> Checkpoint | None:
     except OSError as error:
         raise Refused(
             f"cannot read the checkpoint {error.filename or folder} ({error.strerror}): make it "
-            "readable, give this run another --name, or start anew with --fresh"
+            "readable, or give this run another --name"
         ) from error
     if damage:
         raise Refused(

@@ -30,7 +30,7 @@ def outlive_readers() -> None:
         stream = getattr(sys, name)
         if stream is None:  # closed from the start
             setattr(sys, name, io.TextIOWrapper(_unbreakable(os.open(os.devnull, os.O_WRONLY))))
-        elif isinstance(stream, io.TextIOWrapper):  # and no notebook's, and no test's
+        elif type(stream) is io.TextIOWrapper:  # no notebook's, and no test's
             stream.flush()
             pipe = _unbreakable(stream.fileno())
             text = io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=True)

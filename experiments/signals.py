@@ -11,6 +11,29 @@ from typing import ClassVar, Self
 IMPATIENT = (signal.SIGINT, signal.SIGTERM)
 
 
+# What came before a StopRequest began, and is still to be heeded.
+_early: list[int] = []
+
+
+def note_interrupts() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt, and remember it where that is swallowed.
+
+    Libraries make other errors of it, or none, while they are imported.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _early.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def interrupted() -> bool:
+    """Whether Ctrl-C has come since `note_interrupts`, and nothing has heeded it yet."""
+    return signal.SIGINT in _early
+
+
 class Listener:
     """Receives signals while its context is open, and gives them back to who had them before.
 
@@ -55,7 +78,6 @@ class StopRequest(Listener):
 
     WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
     SIGNALS = (*Listener.SIGNALS, *WARNINGS)
-    _early: ClassVar[list[int]] = []
 
     @classmethod
     def expect(cls) -> None:
@@ -67,13 +89,14 @@ class StopRequest(Listener):
         for number in cls.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         for number in cls.WARNINGS:
-            signal.signal(number, lambda number, frame: cls._early.append(number))
+            signal.signal(number, lambda number, frame: _early.append(number))
 
     def __enter__(self) -> Self:
-        """Listen."""
+        """Listen, also to what came before."""
         super().__enter__()
-        if self._early:
-            self.signal = self._early.pop()
+        if _early:
+            self.signal = _early[0]
+            _early.clear()
         return self
 
     def receive(self, number: int, frame: FrameType | None) -> None:
