@@ -93,7 +93,8 @@ class RunConfig:
     schedule: Schedule = "onecycle"
     # onecycle: the fraction of the run that warms up.
     warmup: float = 0.2
-    # multistep: where the learning rate drops, as fractions of the run or as epochs (150,250).
+    # multistep: where the learning rate drops, as fractions of the run, or as epochs (150,250),
+    # before the first step after so many.
     milestones: str = "0.5,0.75"
     # Clip the gradient's norm at this value; 0 does not clip.
     clip_norm: float = 0.0

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from experiments import worker
+from experiments import state, worker
 from experiments.config import Refused, RunConfig
 from experiments.errors import last_line
 from experiments.processes import Job, share_of_threads, start_server
@@ -76,7 +76,7 @@ def queue(runs: Sequence[RunConfig]) -> dict[Path, str]:
     submitted: dict[Path, str] = {}
     for folder in {_folder(run) for run in runs}:
         for file in folder.glob("*.json"):
-            numbers = json.loads(file.read_text())
+            numbers = state.read_json(file) or {}  # locks keep a run from two jobs, too
             submitted |= {folder.parent / name: job for name, job in numbers.items()}
     if not submitted:
         return {}

@@ -108,7 +108,10 @@ def _changed_loss(config: RunConfig) -> list[str]:
 
 
 def _epochs(folder: Path) -> int:
-    """How many epochs metrics.jsonl tells of; a line that a kill cut short does not count."""
+    """How many epochs metrics.jsonl tells of; a line that a kill cut short does not count.
+
+    It is shown, and nothing else: a file that cannot be read tells of none.
+    """
     try:
         return (folder / "metrics.jsonl").read_bytes().count(b"\n")
     except OSError:
