@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-
-from experiments.config import Refused, parse
 
 
 def main() -> int:
     """Read the command line, train, and return the exit status."""
     try:
+        from experiments import signals
+
+        signals.note_interrupts()
+        return _run()
+    except KeyboardInterrupt:
+        return _interrupted()
+
+
+def _interrupted() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # again: ends what still takes time
+    line = "interrupted; the same command goes on from the last checkpoint, if there is one"
+    return _say(f"train.py: {line}", 128 + signal.SIGINT)
+
+
+def _run() -> int:
+    from experiments.config import Refused, parse
+    from experiments.output import outlive_readers
+    from experiments.signals import interrupted
+
+    outlive_readers()
+    try:
         config = parse()
+        from experiments import launched
+
+        launched.settle()
         # torch takes seconds to import: --help and a mistyped option should not wait for it.
         from experiments import distributed
         from experiments.trainer import train
@@ -18,11 +41,13 @@ def main() -> int:
         status = train(config)
         distributed.leave()
         return status
-    except Refused as refusal:
-        return _say(f"train.py: {refusal}", 2)
-    except OSError as error:
-        return _say(f"train.py: {error}; the last checkpoint stays", 3)
-    except Exception:
+    except Exception as error:
+        if interrupted():  # of which a library has made something else
+            return _interrupted()
+        if isinstance(error, Refused):
+            return _say(f"train.py: {error}", 2)
+        if isinstance(error, OSError):
+            return _say(f"train.py: {error}; the last checkpoint stays", 3)
         import traceback
 
         traceback.print_exc()

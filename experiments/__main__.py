@@ -7,9 +7,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from experiments import launched
 from experiments import study as studies
 from experiments.board import Board, Survey
 from experiments.config import Refused, RunConfig
+from experiments.output import outlive_readers
 from experiments.state import State
 from experiments.study import Study
 
@@ -117,6 +119,8 @@ def _status(study: Study) -> int:
 
 
 def _run(study: Study, options: argparse.Namespace) -> int:
+    outlive_readers()
+    launched.settle()
     if options.slurm and options.launcher != "slurm":
         raise Refused("--slurm needs --launcher slurm")
     _check_writable(study)

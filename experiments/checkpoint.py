@@ -19,12 +19,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from experiments import tensors
+from experiments.config import Refused
+from experiments.errors import first_line
 from experiments.fingerprint import fingerprint
 
 _KEEP = 2
+_NAME, _UNFINISHED = "step-", ".tmp-"
 _MANIFEST = "manifest.json"
 
 
@@ -49,25 +53,23 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
             were there stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".tmp-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    clean(folder)
+    temporary = folder / f"{_UNFINISHED}{os.getpid()}"
     try:
         temporary.mkdir()
         for name, group in checkpoint.tensors.items():
-            save_file(packed(group), temporary / f"{name}.safetensors")
+            tensors.save(packed(group), temporary / f"{name}.safetensors")
         (temporary / "state.json").write_text(json.dumps(checkpoint.state))
         manifest = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
         (temporary / _MANIFEST).write_text(json.dumps(manifest))
         for path in temporary.iterdir():
             _sync(path)
         _sync(temporary)
-        final = folder / f"step-{step:08}"
+        final = folder / f"{_NAME}{step:08}"
         if final.exists():  # the same step again, after a resume: the content is the same
             shutil.rmtree(final)
         temporary.rename(final)
         _sync(folder)
-    except SafetensorError as error:
-        raise OSError(f"cannot write {folder}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in _newest_first(folder)[_KEEP:]:
@@ -82,35 +84,80 @@ def packed(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def clean(folder: Path) -> None:
+    """Remove what killed processes have left half written; for who holds the run's lock."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def load(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None."""
-    for path in _newest_first(folder):
-        if not _is_whole(path):
-            continue
-        try:
-            groups = {
-                file.name.removesuffix(".safetensors"): load_file(file)
-                for file in path.glob("*.safetensors")
-            }
-            return Checkpoint(groups, json.loads((path / "state.json").read_text()))
-        except (SafetensorError, ValueError):  # whole, but not of our making
-            continue
+    """The newest checkpoint that is whole; None where there is none at all.
+
+    Raises:
+        Refused: where all are damaged, or one cannot be read: it may be whole.
+    """
+    damage = []
+    try:
+        for path in _newest_first(folder):
+            try:
+                return _load(path)
+            except _Damaged as error:
+                damage.append(f"{path.name}: {error}")
+    except OSError as error:
+        raise Refused(
+            f"cannot read the checkpoint {error.filename or folder} ({error.strerror}): make it "
+            "readable, or give this run another --name"
+        ) from error
+    if damage:
+        raise Refused(
+            f"no checkpoint in {folder} is whole ({'; '.join(damage)}): restore one, or start "
+            "anew with --fresh"
+        )
     return None
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    found = [path for path in folder.iterdir() if re.fullmatch(r"step-\d{8}", path.name)]
-    return sorted(found, reverse=True)
+def rewind(folder: Path, step: int) -> None:
+    """Keep the checkpoints up to a step, the one that was loaded: those after it are damaged.
+
+    Else they would count among the newest two, in the place of whole ones.
+    """
+    for path in _newest_first(folder):
+        if int(path.name.removeprefix(_NAME)) > step:
+            shutil.rmtree(path)
 
 
-def _is_whole(path: Path) -> bool:
+def found(folder: Path) -> bool:
+    """Whether there are checkpoints, whole or not."""
+    return bool(_newest_first(folder))
+
+
+class _Damaged(Exception):
+    """A checkpoint that was not written like this."""
+
+
+def _load(path: Path) -> Checkpoint:
     try:
         manifest: Mapping[str, Any] = json.loads((path / _MANIFEST).read_text())
-        return all(_fingerprint(path / name) == known for name, known in manifest.items())
-    except (OSError, ValueError, AttributeError):
-        return False
+        for name, known in manifest.items():
+            if _fingerprint(path / name) != known:
+                raise _Damaged(f"{name} is damaged")
+        groups = {
+            file.name.removesuffix(".safetensors"): load_file(file)
+            for file in path.glob("*.safetensors")
+        }
+        return Checkpoint(groups, json.loads((path / "state.json").read_text()))
+    except FileNotFoundError as error:
+        raise _Damaged(f"{Path(error.filename).name} is missing") from error
+    except (SafetensorError, ValueError, AttributeError) as error:  # whole, but not of our making
+        raise _Damaged(first_line(error)) from error
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    try:
+        found = [path for path in folder.iterdir() if re.fullmatch(_NAME + r"\d{8}", path.name)]
+    except FileNotFoundError:
+        return []
+    return sorted(found, reverse=True)
 
 
 def _fingerprint(path: Path) -> list[int | str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -10,9 +9,12 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
+
+from experiments import suggestions
 
 Dataset = Literal["cifar10", "cifar100", "digits", "folder"]
 Schedule = Literal["onecycle", "cosine", "multistep", "constant"]
@@ -92,7 +94,8 @@ class RunConfig:
     schedule: Schedule = "onecycle"
     # onecycle: the fraction of the run that warms up.
     warmup: float = 0.2
-    # multistep: where the learning rate drops, as fractions of the run or as epochs (150,250).
+    # multistep: where the learning rate drops, as fractions of the run, or as epochs (150,250),
+    # before the first step after so many.
     milestones: str = "0.5,0.75"
     # Clip the gradient's norm at this value; 0 does not clip.
     clip_norm: float = 0.0
@@ -242,7 +245,7 @@ class RunConfig:
         kinds = _kinds()
         for name in options:
             if name not in kinds:
-                hint = _did_you_mean(_flag(name), [_flag(known) for known in kinds])
+                hint = suggestions.for_option(name, kinds)
                 raise Refused(
                     f"unknown option {_flag(name)}{hint} (python train.py --help lists all)"
                 )
@@ -289,17 +292,12 @@ def _require(
 ) -> None:
     value = getattr(config, name)
     if not holds(value):
-        hint = _did_you_mean(str(value), choices)
+        hint = suggestions.for_value(str(value), choices)
         raise Refused(f"{_flag(name)} must be {rule}, got {str(value)!r}{hint}")
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _did_you_mean(word: str, choices: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def parse_interval(text: str) -> tuple[int, float]:
@@ -318,18 +316,20 @@ def parse_interval(text: str) -> tuple[int, float]:
     )
 
 
-def parse_milestones(text: str, epochs: int) -> list[float]:
-    """``"0.5,0.75"`` or, in epochs, ``"150,250"`` -> fractions of the run, ascending.
+def parse_milestones(text: str, epochs: int) -> list[Fraction]:
+    """``"0.5,0.75"`` or, in epochs, ``"150,250"`` -> fractions of the run, exact and ascending.
 
     Raises:
-        Refused: if they are not ascending numbers within the run.
+        Refused: if they are not ascending numbers within the run, all fractions or all epochs.
     """
     try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = [math.nan]
-    fractions = values if all(0 < v < 1 for v in values) else [v / epochs for v in values]
-    if not all(0 < v < 1 for v in fractions) or fractions != sorted(fractions):
+        values = [Fraction(part) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        values = []
+    in_epochs = all(v >= 1 for v in values)
+    fractions = [v / epochs for v in values] if in_epochs else values
+    ascending = fractions == sorted(fractions)
+    if not (fractions and ascending and all(0 < v < 1 for v in fractions)):
         raise Refused(
             "--milestones must be ascending fractions of the run (0.5,0.75), or epochs before its "
             f"last (150,250), got {text!r} with --epochs {epochs}"
@@ -389,7 +389,8 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
     while queue:
         option, equals, value = queue.pop(0).partition("=")
         if not option.startswith("--"):
-            raise Refused(f"unexpected argument {option!r}: options are --NAME VALUE")
+            hint = suggestions.for_option(option.lstrip("-"), kinds) if option[:1] == "-" else ""
+            raise Refused(f"unexpected argument {option!r}: options are --NAME VALUE{hint}")
         name = option.removeprefix("--").replace("-", "_")
         if name.startswith("no_") and kinds.get(name.removeprefix("no_")) is bool and not equals:
             name, value = name.removeprefix("no_"), "false"

@@ -10,26 +10,34 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import (
+    DynamoBackend,
+    GradientAccumulationPlugin,
+    TorchDynamoPlugin,
+    broadcast_object_list,
+)
 from torch import Tensor
 
-from experiments import hardware
+from experiments import hardware, launched
 from experiments.config import Refused, RunConfig
+from experiments.errors import first_line
 
 T = TypeVar("T")
 
 
 def on_cpu() -> bool:
     """Whether runs train on the CPU: there is no GPU, or accelerate was told so."""
-    return not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return not torch.cuda.is_available() or launched.on("ACCELERATE_USE_CPU")
 
 
 def start(config: RunConfig) -> Accelerator:
     """Join the processes of the run, choose device and precision, set the CPU threads.
 
     Raises:
-        Refused: where precision or ``--sync-bn`` need a GPU that is not there.
+        Refused: where precision or ``--sync-bn`` need a GPU that is not there, or the environment
+            asks for something else than processes that share a batch.
     """
+    launched.settle()
     cpu = on_cpu()
     device = torch.device("cpu" if cpu else "cuda")
     precision: str = config.mixed_precision
@@ -41,16 +49,34 @@ def start(config: RunConfig) -> Accelerator:
         raise Refused("--sync-bn needs GPUs: torch has no SyncBatchNorm on the CPU")
     if cpu:
         hardware.keep_freed_memory()
-    # accelerate reads the launcher's choice from here; ours is the command line's.
-    os.environ["ACCELERATE_MIXED_PRECISION"] = precision
-    patience = InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=10))
-    accelerator = Accelerator(
-        cpu=cpu,
-        mixed_precision=precision,
-        kwargs_handlers=[patience],
-    )
+    try:
+        accelerator = _accelerator(cpu, precision)
+    except (ValueError, RuntimeError, ImportError) as error:  # of the processes' environment
+        raise Refused(f"the processes cannot start: {first_line(error)}") from error
+    if accelerator.device.type != device.type:
+        raise Refused(
+            f"accelerate chose {accelerator.device.type}, and runs train on CUDA or the CPU: "
+            "ACCELERATE_USE_CPU=true takes the CPU"
+        )
     hardware.use_threads(config.threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return accelerator
+
+
+def _accelerator(cpu: bool, precision: str) -> Accelerator:
+    """All that accelerate would else read from the environment is said, but for the processes."""
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision=precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        dynamo_plugin=TorchDynamoPlugin(
+            backend=DynamoBackend.NO,
+            mode="default",
+            fullgraph=False,
+            dynamic=False,
+            use_regional_compilation=False,
+        ),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=10))],
+    )
 
 
 def leave() -> None:

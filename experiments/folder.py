@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from experiments import cores, locks
+from experiments import cores, locks, tensors
 from experiments.config import Refused
 from experiments.progress import Progress
 
@@ -157,9 +158,11 @@ def _store(path: Path, pixels: dict[str, NDArray[np.uint8]]) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(pixels, temporary)
+        tensors.save(
+            {part: torch.from_numpy(images) for part, images in pixels.items()}, temporary
+        )
         temporary.replace(path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
         print(f"could not cache the decoded images in {path.parent} ({error}); going on without")
 

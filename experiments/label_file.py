@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.config import Refused
+from experiments.errors import first_line
 
 UNLABELLED = -100
 # Rows written with three decimals pass; counts of votes and percentages do not.
@@ -68,7 +69,7 @@ def _load(where: str, path: Path) -> NDArray[Any]:
             raise Refused(
                 f"{where} holds pickled objects, which are not loaded: save an array of numbers"
             ) from error
-        raise Refused(f"{where} is damaged: {str(error).splitlines()[0]}") from error
+        raise Refused(f"{where} is damaged: {first_line(error)}") from error
 
 
 def _class_indices(where: str, table: NDArray[Any], classes: int) -> Tensor:

@@ -14,7 +14,7 @@ from experiments import state, worker
 from experiments.board import Board, Survey
 from experiments.config import Refused, RunConfig
 from experiments.processes import Job, share_of_threads, start_server
-from experiments.signals import Listener
+from experiments.signals import IMPATIENT, Listener
 from experiments.state import LOG, State
 
 _TICK = 1.0  # seconds between two looks at the runs' folders
@@ -181,8 +181,10 @@ class Interruption(Listener):
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Wake whoever waits for news."""
+        first = not self.signal
         super().receive(number, frame)
-        self._notify.send(number)
+        if first or number in IMPATIENT:
+            self._notify.send(number)
 
     def pass_on(self, jobs: Collection[Job]) -> None:
         """Tell the runs, once for each time that the user asked."""

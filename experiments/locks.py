@@ -57,16 +57,21 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def holder(folder: Path) -> str | None:
-    """The process that trains this run, or None."""
+    """The process that trains this run, or None.
+
+    Raises:
+        Refused: where that cannot be told.
+    """
     try:
-        lock = (folder / _NAME).open()
-    except OSError:
-        return None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _owner(lock)
+        with (folder / _NAME).open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _owner(lock)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Refused(f"cannot look at {folder / _NAME} ({error.strerror})") from error
     return None
 
 

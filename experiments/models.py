@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.config import Refused, RunConfig
+from experiments.errors import first_line
 
 _CIFAR_DEPTHS = {f"resnet{6 * n + 2}": n for n in (1, 3, 5, 7, 9, 18)}
 _IMAGENET_MODELS = ("resnet18", "resnet34", "resnet50")
@@ -133,7 +134,7 @@ def try_out(network: nn.Module, name: str, shape: torch.Size) -> None:
     except Exception as error:  # a library's model may raise anything
         raise Refused(
             f"--model {name} cannot take images of {shape[1]}x{shape[2]} pixels: "
-            f"{str(error).splitlines()[0]}"
+            f"{first_line(error)}; choose another, or with --dataset folder another --image-size"
         ) from error
 
 
@@ -173,10 +174,9 @@ def _from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
         raise Refused(f"--model: timm has no model {name!r}{hint}")
     try:
         model = timm.create_model(name, num_classes=num_classes, in_chans=in_channels)
-    except (RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # timm's models may raise anything, too
         raise Refused(
-            f"--model: timm cannot build {name} for {in_channels} channels: {reason}"
+            f"--model: timm cannot build {name} for {in_channels} channels: {first_line(error)}"
         ) from error
     assert isinstance(model, nn.Module)
     return model

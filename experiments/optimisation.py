@@ -28,6 +28,7 @@ def learning_rate(config: RunConfig, step: int, steps: int) -> float:
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "multistep":
+        # Fractions: as a float, 9 / 14 of 140 steps is more than 90.
         milestones = [m * steps for m in parse_milestones(config.milestones, config.epochs)]
         return config.lr * 0.1 ** bisect.bisect_right(milestones, step)
     warm = round(config.warmup * steps) if config.schedule == "onecycle" else 0

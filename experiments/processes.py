@@ -53,7 +53,7 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
 @contextlib.contextmanager
 def _signals_ignored() -> Iterator[None]:
     """What is ignored here stays ignored in the server, which has to outlive Ctrl-C."""
-    numbers = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield

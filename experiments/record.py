@@ -10,28 +10,25 @@ summary.json       written last: its presence means that the run is finished
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import json
 import math
 import os
-import platform
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
-from experiments import locks, loss_source, tracking
+from experiments import checkpoint, locks, loss_source, provenance, tensors, tracking
 from experiments.checkpoint import packed
 from experiments.config import Refused, RunConfig
+from experiments.errors import first_line
 from experiments.state import FAILURE, LOG, read_json
 
-_VERSIONS = ("torch", "torchvision", "timm", "accelerate", "wandb", "numpy")
 # What config.json says of the data, which a resumed run must find as they were.
 _DATA = ("images_sha256", "sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
 # By one of these a run's folder is known: what a run writes first, or a study for it.
@@ -64,8 +61,17 @@ class Record:
         try:
             if config.fresh:
                 self._clear()
+            checkpoint.clean(self.checkpoints)
+            self._check_whole()
             self._check_same_run()
             self._check_same_loss()
+        except OSError as error:
+            self.close()
+            place, reason = error.filename or self.folder, error.strerror
+            raise Refused(
+                f"cannot use {place} ({reason}): make it readable and writable, or give this run "
+                "another --name"
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -92,11 +98,26 @@ class Record:
                 f"{self.folder} is not empty and holds no run, so --fresh does not delete it: "
                 "name another with --name or --output"
             )
-        for path in found:
+        # By its traces a run is known: they go last, for a --fresh that is killed to be repeated.
+        for path in sorted(found, key=lambda path: path.name in _TRACES):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+    def _check_whole(self) -> None:
+        """What is damaged must not look like a run that has not begun: its work would be lost."""
+        begun, config = checkpoint.found(self.checkpoints), self.folder / "config.json"
+        # Where there are checkpoints a summary is written again, from the last one.
+        needed = [config] if begun else [config, self.folder / "summary.json"]
+        for path in needed:
+            if read_json(path) is None and path.exists():
+                raise Refused(f"{path} is damaged: restore it, or start anew with --fresh")
+        if begun and not config.exists():
+            raise Refused(
+                f"{self.folder} has checkpoints, and no config.json that says of what: restore "
+                "it, or give this run another --name"
+            )
 
     def _check_same_run(self) -> None:
         known = read_json(self.folder / "config.json")
@@ -117,15 +138,11 @@ class Record:
         """A user may have edited a loss since the run was trained, or half trained."""
         known = read_json(self.folder / "config.json") or {}
         changed = loss_source.changed(self.config.loss, known)
-        if changed and (self.summary() or any(self.checkpoints.glob("*"))):
+        if changed and (self.summary() or checkpoint.found(self.checkpoints)):
             raise Refused(
                 f"{self.folder} was trained with another version of {', '.join(changed)}: "
                 "give this one another --name, or start anew with --fresh"
             )
-
-    def _begun(self) -> dict[str, Any] | None:
-        """What config.json says of a run that has checkpoints."""
-        return read_json(self.folder / "config.json") if any(self.checkpoints.glob("*")) else None
 
     def _check_same_data(self, known: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
         """Files under the same name may have changed since the run's last checkpoint."""
@@ -137,28 +154,34 @@ class Record:
                 "give it those again, or start anew with --fresh"
             )
 
-    def begin(self, resolved: Mapping[str, Any]) -> list[str]:
+    def begin(
+        self, resolved: Mapping[str, Any], state: Mapping[str, Any] | None = None
+    ) -> list[str]:
         """Write config.json and start logging to W&B.
 
         Args:
             resolved: what the options came to: device, precision, processes, sizes, ...
+            state: of the checkpoint that the run goes on from; metrics after it are dropped.
 
         Returns:
             What is other than where the run began, and changes the bits of its result.
 
         Raises:
-            Refused: where the run began with other data than these, under the same options.
+            Refused: where the run began with other data than these, under the same options, or
+                the metrics of its epochs are missing.
         """
-        begun = self._begun()
+        if state and state["hash"] != self.config.hash:
+            raise Refused(f"{self.checkpoints} is of a run with other options: use --fresh")
+        begun = read_json(self.folder / "config.json") if state else None
         self._check_same_data(begun or {}, resolved)
+        self._rewind(state["epoch"] if state else 0)
         described = {
             "name": self.config.run_name,
             "hash": self.config.hash,
             **resolved,
             "loss_sources": loss_source.fingerprints(self.config.loss) or None,
-            "commit": _commit(),
-            "versions": {name: importlib.metadata.version(name) for name in _VERSIONS}
-            | {"python": platform.python_version()},
+            "commit": provenance.commit(),
+            "versions": provenance.versions(),
         }
         begun = begun or described
         before, now = _circumstances(begun), _circumstances(described)
@@ -168,31 +191,38 @@ class Record:
         self._tracker = tracking.start(self.config, self.folder, described)
         return changes
 
-    def rewind(self, epoch: int) -> None:
-        """Keep the metrics of the first ``epoch`` epochs: those after them are trained again."""
+    def _rewind(self, epoch: int) -> None:
+        """Keep the metrics of the first ``epoch`` epochs: those after them are trained again.
+
+        Raises:
+            Refused: where some of these are missing, or cannot be read.
+        """
         path = self.folder / "metrics.jsonl"
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["epoch"] <= epoch:
-                    kept.append(line + "\n")
-            except ValueError:  # a line that a kill cut short
-                continue
-        _replace(path, "".join(kept))
+        lines = {}
+        try:
+            for line in path.read_text(errors="replace").splitlines(keepends=True):
+                with contextlib.suppress(ValueError):  # a line that a kill cut short
+                    lines[json.loads(line)["epoch"]] = line
+        except FileNotFoundError:
+            pass
+        except (OSError, TypeError, KeyError) as error:
+            raise Refused(f"cannot read {path} ({first_line(error)})") from error
+        missing = [str(number) for number in range(1, epoch + 1) if number not in lines]
+        if missing:
+            raise Refused(
+                f"{path} lacks epochs that the checkpoint has trained ({', '.join(missing)}): "
+                "restore it, or start anew with --fresh"
+            )
+        if lines:
+            _replace(path, "".join(lines[number] for number in range(1, epoch + 1)))
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, synced, and log it to W&B."""
         line = json.dumps({key: _finite(value) for key, value in metrics.items()}) + "\n"
-        handle = os.open(
-            self.folder / "metrics.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644
-        )
-        try:
-            os.write(handle, line.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
         if self._tracker:
             self._tracker.log(metrics)
 
@@ -205,7 +235,7 @@ class Record:
         """Write weights, predictions and, last, summary.json; then end the W&B run."""
         if weights:
             temporary = self.folder / ".model.tmp"
-            save_file(packed(weights), temporary)
+            tensors.save(packed(weights), temporary)
             temporary.replace(self.folder / "model.safetensors")
         archive = self.folder / "predictions.npz"
         if predictions:
@@ -252,20 +282,3 @@ def _replace(path: Path, text: str) -> None:
 def _finite(value: object) -> object:
     """JSON has no NaN and no infinity: null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _commit() -> str | None:
-    """The commit of the code, with a plus where the tree differs from it."""
-    here = Path(__file__).parent
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

@@ -19,8 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from experiments import worker
+from experiments import state, worker
 from experiments.config import Refused, RunConfig
+from experiments.errors import last_line
 from experiments.processes import Job, share_of_threads, start_server
 
 _MINUTES = 240
@@ -62,7 +63,7 @@ def submit(
     try:
         jobs = executor.map_array(Element(processes), todo)
     except Exception as error:  # submitit's own kinds of failure are many
-        raise Refused(f"SLURM does not take the jobs: {str(error).splitlines()[-1]}") from error
+        raise Refused(f"SLURM does not take the jobs: {last_line(error)}") from error
     numbers = {run.run_name: job.job_id for run, job in zip(todo, jobs, strict=True)}
     (folder / f"{jobs[0].job_id}.json").write_text(json.dumps(numbers, indent=2) + "\n")
     array = str(jobs[0].job_id).partition("_")[0]
@@ -75,7 +76,7 @@ def queue(runs: Sequence[RunConfig]) -> dict[Path, str]:
     submitted: dict[Path, str] = {}
     for folder in {_folder(run) for run in runs}:
         for file in folder.glob("*.json"):
-            numbers = json.loads(file.read_text())
+            numbers = state.read_json(file) or {}  # locks keep a run from two jobs, too
             submitted |= {folder.parent / name: job for name, job in numbers.items()}
     if not submitted:
         return {}

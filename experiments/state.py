@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import locks, loss_source
-from experiments.config import RunConfig
+from experiments.config import Refused, RunConfig
 
 # Files that a study adds to the folder of a run.
 LOG, FAILURE = "log.txt", "failure.json"
@@ -49,7 +49,14 @@ class Standing:
 
 
 def look(config: RunConfig) -> Standing:
-    """Where a run stands."""
+    """Where a run stands; one that cannot be looked at has failed."""
+    try:
+        return _look(config)
+    except Refused as refusal:
+        return Standing(State.FAILED, _epochs(config.folder), str(refusal))
+
+
+def _look(config: RunConfig) -> Standing:
     folder = config.folder
     if (summary := read_json(folder / "summary.json")) is not None:
         return _concluded(config, summary)
@@ -101,7 +108,10 @@ def _changed_loss(config: RunConfig) -> list[str]:
 
 
 def _epochs(folder: Path) -> int:
-    """How many epochs metrics.jsonl tells of; a line that a kill cut short does not count."""
+    """How many epochs metrics.jsonl tells of; a line that a kill cut short does not count.
+
+    It is shown, and nothing else: a file that cannot be read tells of none.
+    """
     try:
         return (folder / "metrics.jsonl").read_bytes().count(b"\n")
     except OSError:
@@ -109,9 +119,17 @@ def _epochs(folder: Path) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none, or the file is damaged."""
+    """The object in a JSON file; None where there is none, or the file is damaged.
+
+    Raises:
+        Refused: where it cannot be read, and so nothing is known of it.
+    """
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Refused(f"cannot read {path} ({error.strerror})") from error
+    except ValueError:
         return None
     return content if isinstance(content, dict) else None

@@ -7,7 +7,6 @@ size whatever T. The teacher sees the very images that the student sees, augment
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ from torch import Tensor, nn
 from experiments import models
 from experiments.config import Refused, RunConfig
 from experiments.data import Data
+from experiments.errors import first_line
 from experiments.fingerprint import fingerprint
+from experiments.state import read_json
 
 
 class Teacher:
@@ -101,7 +102,7 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
     try:
         network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise Refused(f"{where}: its model.safetensors cannot be loaded ({reason})") from error
     identity = {"name": description["name"], "weights_sha256": fingerprint(weights)}
     student = (dataset.mean, dataset.std)
@@ -111,16 +112,17 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
 def _description(where: str, folder: Path) -> dict[str, Any]:
     """The run's config.json, where the run is finished."""
     try:
-        description: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        summary = json.loads((folder / "summary.json").read_text())
-        missing = {"name", "config", "classes", "mean", "std"} - set(description)
-        status = summary["status"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        description = read_json(folder / "config.json")
+        summary = read_json(folder / "summary.json")
+    except Refused as refusal:
+        raise Refused(f"--teacher: {refusal}") from refusal
+    if description is None or summary is None:
         raise Refused(
             f"{where} is no folder of a finished run: it needs config.json, summary.json and "
             "model.safetensors"
-        ) from error
-    if missing or status != "finished":
+        )
+    status = summary.get("status")
+    if {"name", "config", "classes", "mean", "std"} - set(description) or status != "finished":
         raise Refused(f"{where} is no finished run: its status is {status!r}")
     return description
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from experiments.config import RunConfig
+from experiments.errors import first_line
 
 _PATIENCE = 10.0  # seconds, for a server that does not answer
 _LINGER = 10.0  # seconds that W&B's own process may take to end after the run's
@@ -39,7 +40,7 @@ def start(config: RunConfig, folder: Path, resolved: Mapping[str, Any]) -> Track
     try:
         return Tracker(_init(config, folder, mode, resolved))
     except Exception as error:  # whatever is wrong with W&B is no reason not to train
-        warn = f"W&B does not work ({_first_line(error)})"
+        warn = f"W&B does not work ({first_line(error)})"
     try:
         import wandb
 
@@ -69,10 +70,6 @@ def _end_service_with_this_process() -> None:
         _kill_service()
 
     threading.Thread(target=end, daemon=True).start()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _has_key() -> bool:
@@ -189,7 +186,7 @@ class Tracker:
         try:
             yield
         except Exception as error:
-            print(f"W&B does not work ({_first_line(error)}); going on without", flush=True)
+            print(f"W&B does not work ({first_line(error)}); going on without", flush=True)
             self._run = None
         finally:
             limit.cancel()

@@ -145,25 +145,31 @@ class Trainer:
 
     def run(self) -> int:
         """Train to the end, or to the request to stop; returns the exit status."""
-        changes = distributed.on_main(self.accelerator, self._begin)
-        resumed = self._resume()
+        folder = self.config.folder / "checkpoints"
+        # By the main process for all: other machines may not see its disk.
+        saved = distributed.on_main(self.accelerator, lambda: checkpoint.load(folder))
+        changes = distributed.on_main(self.accelerator, lambda: self._begin(saved))
+        self._saved = time.monotonic()
+        if saved is not None:
+            self._resume(saved)
         self.learner.settle()
         label, speaks = f"{self.config.run_name}: step", self.accelerator.is_main_process
         with (
             StopRequest() as self.stop,
             Progress(label, self.learner.steps, self.steps_done, speaks) as self.progress,
         ):
-            self._introduce(resumed, changes)
+            self._introduce(saved is not None, changes)
             while self.at.epoch < self.config.epochs:
                 status = self._epoch()
                 if status != DONE:
                     return status
         return self._finish()
 
-    def _begin(self) -> list[str]:
+    def _begin(self, saved: Checkpoint | None) -> list[str]:
+        """Make the record that of a run which is at this checkpoint; what is other than it was."""
         assert self.record, "the main process has one"
         fingerprint = {"images_sha256": self.dataset.images_sha256()}
-        return self.record.begin(self._resolved() | fingerprint)
+        return self.record.begin(self._resolved() | fingerprint, saved.state if saved else None)
 
     def _introduce(self, resumed: bool, changes: list[str]) -> None:
         n, sizes = self.accelerator.num_processes, self._resolved()["sizes"]
@@ -279,23 +285,15 @@ class Trainer:
             }
             checkpoint.save(self.record.checkpoints, self.steps_done, Checkpoint(tensors, state))
 
-    def _resume(self) -> bool:
-        """Continue from the newest whole checkpoint, if there is one."""
-        self._saved = time.monotonic()
-        folder = self.config.folder / "checkpoints"
-        # By the main process for all: other machines may not see its disk.
-        saved = distributed.on_main(self.accelerator, lambda: checkpoint.load(folder))
-        if saved is not None:
-            state = saved.state
-            if state["hash"] != self.config.hash:
-                raise Refused(f"{folder} belongs to a run with other options: use --fresh")
-            self.at = Position(state["epoch"], state["step"], state["seconds"])
-            mine = state["last_loss"] if self.accelerator.is_main_process else 0.0
-            self.watch = Watch(self.accelerator.device, mine)
-            self.learner.restore(saved.tensors, state["scaler"])
+    def _resume(self, saved: Checkpoint) -> None:
+        """Continue from a checkpoint."""
+        state = saved.state
+        self.at = Position(state["epoch"], state["step"], state["seconds"])
+        mine = state["last_loss"] if self.accelerator.is_main_process else 0.0
+        self.watch = Watch(self.accelerator.device, mine)
+        self.learner.restore(saved.tensors, state["scaler"])
         if self.record:
-            self.record.rewind(self.at.epoch)
-        return saved is not None
+            checkpoint.rewind(self.record.checkpoints, self.steps_done)
 
     # ---------------------------------------------------------------------------- the record
 

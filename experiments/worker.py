@@ -14,6 +14,8 @@ from multiprocessing import parent_process
 
 from experiments import locks, state
 from experiments.config import Refused, RunConfig
+from experiments.errors import first_line
+from experiments.signals import StopRequest
 
 # Exit status of a process that found its run in the hands of another.
 TAKEN = 75
@@ -55,8 +57,8 @@ def execute(config: RunConfig, rank: int = 0) -> int:
         print(reason)
     except Exception as error:
         traceback.print_exc()
-        message = str(error).strip().partition("\n")[0]
-        reason = f"{type(error).__name__}: {message}" if message else type(error).__name__
+        kind, message = type(error).__name__, first_line(error)
+        reason = message if message.startswith(kind) else f"{kind}: {message}"
     state.fail(config, reason)
     return 3
 
@@ -81,6 +83,7 @@ def forked(config: RunConfig, rank: int, environment: Mapping[str, str]) -> None
     and it stops, with a checkpoint, when the launcher dies.
     """
     os.setsid()
+    StopRequest.expect()
     os.environ.update(environment)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     sys.exit(execute(config, rank))

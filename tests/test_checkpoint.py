@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import shutil
 
@@ -7,6 +8,7 @@ import torch
 
 from experiments import checkpoint
 from experiments.checkpoint import Checkpoint
+from experiments.config import Refused
 
 
 def some(value: float) -> Checkpoint:
@@ -66,6 +68,69 @@ def test_a_failed_save_keeps_what_was_there(tmp_path, monkeypatch):
     assert checkpoint.load(tmp_path).state == {"value": 1}
 
 
+@pytest.mark.parametrize("damage", [cut, flip_a_bit, lambda file: file.unlink()])
+def test_where_none_is_whole_that_is_said_and_none_is_lost(tmp_path, damage):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, some(step))
+        damage(tmp_path / f"step-0000000{step}" / "model.safetensors")
+    with pytest.raises(
+        Refused, match=r"no checkpoint in .* is whole \(step-00000002: model"
+    ) as no:
+        checkpoint.load(tmp_path)
+    assert "--fresh" in str(no.value)
+    assert "\n" not in str(no.value)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def out_of_reach(file):
+    """A link to itself: an error of the file system, for root too."""
+    file.unlink()
+    file.symlink_to(file.name)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json", "manifest.json"])
+def test_what_cannot_be_read_is_not_damaged(tmp_path, name):
+    checkpoint.save(tmp_path, 1, some(1))
+    checkpoint.save(tmp_path, 2, some(2))
+    out_of_reach(tmp_path / "step-00000002" / name)
+    with pytest.raises(Refused, match=rf"cannot read .*{name} \(Too many levels of symb") as no:
+        checkpoint.load(tmp_path)
+    assert "--fresh" not in str(no.value), "it may be whole"
+
+
+def test_a_checkpoint_of_another_user_is_not_damaged(tmp_path):
+    checkpoint.save(tmp_path, 1, some(1))
+    file = tmp_path / "step-00000001" / "model.safetensors"
+    file.chmod(0)
+    me = os.geteuid()
+    try:
+        if me == 0:
+            os.seteuid(65534)
+        with pytest.raises(Refused, match=r"cannot read the checkpoint .*\(Permission denied\)"):
+            checkpoint.load(tmp_path)
+    finally:
+        os.seteuid(me)
+
+
+def test_damaged_ones_do_not_count_among_those_kept(tmp_path):
+    for step in (5, 10):
+        checkpoint.save(tmp_path, step, some(step))
+    cut(tmp_path / "step-00000010" / "model.safetensors")
+    assert checkpoint.load(tmp_path).state == {"value": 5}
+    checkpoint.rewind(tmp_path, 5)
+    for step, kept in ((7, [5, 7]), (12, [7, 12])):
+        checkpoint.save(tmp_path, step, some(step))
+        assert sorted(p.name for p in tmp_path.iterdir()) == [f"step-{k:08}" for k in kept]
+
+
+def test_what_killed_savers_left_is_removed(tmp_path):
+    checkpoint.save(tmp_path, 1, some(1))
+    for process in (123, os.getpid()):
+        shutil.copytree(tmp_path / "step-00000001", tmp_path / f".tmp-{process}")
+    checkpoint.save(tmp_path, 2, some(2))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+
+
 class Bomb:
     def __reduce__(self):
         import os
@@ -89,5 +154,6 @@ def test_loading_executes_nothing(tmp_path, monkeypatch, name):
         manifest = json.loads((victim / "manifest.json").read_text())
         manifest[name] = checkpoint._fingerprint(victim / name)
         (victim / "manifest.json").write_text(json.dumps(manifest))
-    assert checkpoint.load(folder) is None
+    with pytest.raises(Refused, match=r"no checkpoint in .* is whole"):
+        checkpoint.load(folder)
     assert not fired.exists()

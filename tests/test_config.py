@@ -1,4 +1,5 @@
 import dataclasses
+from fractions import Fraction
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_booleans_are_read_as_people_and_sweep_agents_write_them(words, value):
     ("words", "said"),
     [
         ("--lss ce", "unknown option --lss; did you mean --loss?"),
-        ("--learning-rate 1", "unknown option --learning-rate"),
+        ("--learning-rate 1", "unknown option --learning-rate; did you mean --lr?"),
         ("--epochs x", "--epochs must be an integer, got 'x'"),
         ("--epochs 1.5", "--epochs must be an integer, got '1.5'"),
         ("--epochs 0", "--epochs must be at least 1, got '0'"),
@@ -49,6 +50,10 @@ def test_booleans_are_read_as_people_and_sweep_agents_write_them(words, value):
         ("--checkpoint-every 5h", "--checkpoint-every must be a number of steps"),
         ("--milestones 250,150", "--milestones must be ascending"),
         ("--milestones a", "--milestones must be ascending"),
+        ("--milestones 0.9,1", "--milestones must be ascending"),
+        ("--milestones 0.5,10", "--milestones must be ascending"),
+        ("--milestones 1/0", "--milestones must be ascending"),
+        ("--milestones nan", "--milestones must be ascending"),
         ("--milestones 150,250", "before its last (150,250), got '150,250' with --epochs 30"),
         ("--name a/b", "--name must be a folder's name"),
         ("--study ..", "--study must be a folder's name"),
@@ -94,5 +99,5 @@ def test_run_names_are_unique_readable_and_one_folder():
 
 
 def test_milestones_are_fractions_or_epochs():
-    assert parse_milestones("0.5,0.75", 30) == [0.5, 0.75]
-    assert parse_milestones("150,250", 350) == [150 / 350, 250 / 350]
+    assert parse_milestones("0.5,0.75", 30) == [Fraction(1, 2), Fraction(3, 4)]
+    assert parse_milestones("150,250", 350) == [Fraction(150, 350), Fraction(250, 350)]

@@ -237,7 +237,7 @@ def test_without_room_for_a_cache_the_run_goes_on(root, capsys, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(folder, "save_file", full)
+    monkeypatch.setattr("experiments.tensors.save_file", full)
     assert len(folder.read(root, SIZE).pixels["train"]) == 6
     assert "No space left on device" in capsys.readouterr().out
     assert list(root.glob("*.tmp")) == []

@@ -69,6 +69,38 @@ def test_images_that_a_model_cannot_take_are_refused_before_training(train_here)
         train_here(model="timm:vit_tiny_patch16_224")
 
 
+@pytest.mark.parametrize(
+    "error", [AssertionError(), KeyError("x"), ValueError("\n"), NameError("y")]
+)
+def test_a_model_may_raise_anything(monkeypatch, error):
+    """As timm's halonet26t does, which says nothing at all."""
+
+    def fail(*args, **kwargs):
+        raise error
+
+    said = f"{type(error).__name__}|y"
+    with pytest.raises(
+        Refused, match=rf"cannot take images of 8x8 pixels: ({said}).*choose anoth"
+    ):
+        models.try_out(Failing(fail), "timm:halonet26t", torch.Size((1, 8, 8)))
+    monkeypatch.setattr("timm.create_model", fail)
+    with pytest.raises(Refused, match=rf"timm cannot build resnet26 for 1 channels: ({said})"):
+        models.create("timm:resnet26", 10, 1, seed=0)
+
+
+class Failing(torch.nn.Linear):
+    def __init__(self, fail):
+        super().__init__(1, 1)
+        self.forward = fail
+
+
+def test_a_model_of_timm_that_cannot_take_the_images_is_one_line(train_here):
+    with pytest.raises(
+        Refused, match=r"halonet26t cannot take images of 8x8 pixels: AssertionErr"
+    ):
+        train_here(model="timm:halonet26t")
+
+
 def test_a_last_batch_of_one_image_is_refused_where_batchnorm_would_fail(train_here):
     with pytest.raises(Refused, match=r"--batch-size 128 leaves .* a single image"):
         train_here(model="resnet18", train_size=129)

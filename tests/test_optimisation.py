@@ -50,6 +50,31 @@ def test_schedules_are_those_of_torch(options, make):
     assert ours == pytest.approx(torch_schedule(make), abs=1e-12)
 
 
+def test_multistep_drops_at_the_first_step_of_its_epoch():
+    """For every milestone of every run of up to 60 epochs; 9 / 14 of 140 steps is not over 90."""
+    late = [
+        (milestone, epochs, steps)
+        for epochs in range(2, 61)
+        for milestone in range(1, epochs)
+        for config in [
+            RunConfig(lr=1.0, schedule="multistep", milestones=str(milestone), epochs=epochs)
+        ]
+        for steps in (7, 10)  # an epoch
+        if [learning_rate(config, milestone * steps + i, epochs * steps) for i in (-1, 0)]
+        != [1.0, 0.1]
+    ]
+    assert late == []
+
+
+@pytest.mark.parametrize("steps", [10, 20, 100, 400])
+def test_fractions_of_the_run_are_exact(steps):
+    """0.29 * 100 is less than 29 as floats, 0.07 * 100 more than 7."""
+    for percent in range(10, 100, 10) if steps < 100 else range(1, 100):
+        config = RunConfig(lr=1.0, schedule="multistep", milestones=f"{percent / 100}")
+        first = percent * steps // 100
+        assert [learning_rate(config, first + i, steps) for i in (-1, 0)] == [1.0, 0.1]
+
+
 def test_only_matrices_and_kernels_decay():
     model = models.create("resnet8", 10, 3, seed=0)
     decayed, free = sgd(model, RunConfig(weight_decay=1e-3)).param_groups

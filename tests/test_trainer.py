@@ -178,7 +178,7 @@ def test_a_run_that_goes_on_elsewhere_says_what_is_other(train_here, monkeypatch
     assert changes() == [*noted, "threads 2 -> 1"]
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_signals_checkpoint_at_the_next_step(train_here, monkeypatch, capsys, name):
     number = getattr(signal, name)
     before = signal.getsignal(number)

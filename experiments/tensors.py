@@ -1,0 +1,27 @@
+"""Tensors in files, as safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to a file, with the permissions that the user's umask gives to any file.
+
+    safetensors writes another file first, which its owner alone may read, and renames it.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path.touch()
+    mode = path.stat().st_mode & 0o777
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+    path.chmod(mode)
