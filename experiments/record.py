@@ -10,11 +10,13 @@ summary.json       written last: its presence means that the run is finished
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -154,6 +156,7 @@ class Record:
         described = {
             "name": self.config.run_name,
             "hash": self.config.hash,
+            "instance": self._instance(),
             **resolved,
             "loss_sources": loss_source.fingerprints(self.config.loss) or None,
             "commit": _commit(),
@@ -168,19 +171,42 @@ class Record:
         self._tracker = tracking.start(self.config, self.folder, described)
         return changes
 
+    def _instance(self) -> str:
+        """What tells this training from another with the same options; a resumed one keeps it."""
+        known = read_json(self.folder / "config.json") or {}
+        return str(known.get("instance") or secrets.token_hex(4))
+
     def rewind(self, epoch: int) -> None:
         """Keep the metrics of the first ``epoch`` epochs: those after them are trained again."""
-        path = self.folder / "metrics.jsonl"
-        if not path.exists():
+        kept = [line for line in self._epochs() if line["epoch"] <= epoch]
+        if (self.folder / "metrics.jsonl").exists():
+            lines = [json.dumps(line) + "\n" for line in kept]
+            _replace(self.folder / "metrics.jsonl", "".join(lines))
+        if self._tracker:
+            self._tracker.retell(kept)
+
+    def _epochs(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, but for one that a kill cut short."""
+        try:
+            lines = (self.folder / "metrics.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        epochs = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                epochs.append(json.loads(line))
+        return epochs
+
+    def tell_sweep(self) -> None:
+        """Tell W&B of a finished run again, where a sweep waits for its metrics."""
+        described = read_json(self.folder / "config.json")
+        summary = self.summary()
+        if described is None or summary is None or not tracking.in_sweep():
             return
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["epoch"] <= epoch:
-                    kept.append(line + "\n")
-            except ValueError:  # a line that a kill cut short
-                continue
-        _replace(path, "".join(kept))
+        described.pop("config", None)
+        tracker = tracking.start(self.config, self.folder, described)
+        tracker.retell(self._epochs())
+        tracker.finish(summary, self.folder / "predictions.npz")
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, synced, and log it to W&B."""
@@ -242,7 +268,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
