@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 
 from experiments.config import Refused, parse
+from experiments.printing import print_anything
 
 
 def main() -> int:
     """Read the command line, train, and return the exit status."""
+    print_anything()
     try:
         config = parse()
         # torch takes seconds to import: --help and a mistyped option should not wait for it.

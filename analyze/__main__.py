@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analyze.printing import print_anything
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0 done, 2 refused."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m analyze", description="Metrics and comparisons of trained classifiers."
     )
@@ -184,7 +187,7 @@ def _choose(options: argparse.Namespace) -> int:
     if options.out:
         try:
             options.out.parent.mkdir(parents=True, exist_ok=True)
-            choice.to_csv(options.out, index=False, lineterminator="\n")
+            choice.to_csv(options.out, index=False, lineterminator="\n", errors="surrogateescape")
         except OSError as error:
             return _refuse(f"{options.out} cannot be written: {error.strerror}")
     print_choice(choice, options.option, options.by, _console())

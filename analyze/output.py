@@ -42,10 +42,14 @@ def write_report(
     paper = beside(report, layout) if layout else None
     out.mkdir(parents=True, exist_ok=True)
     for name, table in report.tables.items():
-        table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+        table.to_csv(
+            out / f"{name}.csv", index=False, lineterminator="\n", errors="surrogateescape"
+        )
     main, marks = list(main_tables(report)), legend(report)
-    (out / "losses.md").write_text(markdown(main, marks))
-    (out / "losses.tex").write_text(latex(main, marks))
+    (out / "losses.md").write_text(
+        markdown(main, marks), encoding="utf-8", errors="surrogateescape"
+    )
+    (out / "losses.tex").write_text(latex(main, marks), encoding="utf-8", errors="surrogateescape")
     drawn = list(_drawn(report))
     (out / "figures").mkdir(exist_ok=True)
     for old in (out / "figures").glob("*.svg"):
@@ -54,7 +58,9 @@ def write_report(
     for figure in drawn:
         # of its own, it must be readable on any background
         alone = figure.svg.replace('style="', 'style="background: white; color: black; ', 1)
-        (out / "figures" / f"{figure.name}.svg").write_text(alone)
+        (out / "figures" / f"{figure.name}.svg").write_text(
+            alone, encoding="utf-8", errors="surrogateescape"
+        )
     page = render_page(
         report,
         drawn,
@@ -62,7 +68,7 @@ def write_report(
         command,
         paper,
     )
-    (out / "index.html").write_text(page)
+    (out / "index.html").write_text(page, encoding="utf-8", errors="surrogateescape")
     if keep_runs:
         write_runs(report, out / "runs")
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from experiments import study as studies
 from experiments.board import Board, Survey
 from experiments.config import Refused, RunConfig
+from experiments.printing import print_anything
 from experiments.state import State
 from experiments.study import Study
 
@@ -18,6 +19,7 @@ DONE, REFUSED, INCOMPLETE = 0, 2, 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, do what it says, and return the exit status."""
+    print_anything()
     options = command_line().parse_args(arguments)
     try:
         study = studies.read(options.study, options.set, options.output)

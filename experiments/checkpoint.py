@@ -55,9 +55,9 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         temporary.mkdir()
         for name, group in checkpoint.tensors.items():
             save_file(packed(group), temporary / f"{name}.safetensors")
-        (temporary / "state.json").write_text(json.dumps(checkpoint.state))
+        (temporary / "state.json").write_text(json.dumps(checkpoint.state), encoding="utf-8")
         manifest = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
-        (temporary / _MANIFEST).write_text(json.dumps(manifest))
+        (temporary / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         for path in temporary.iterdir():
             _sync(path)
         _sync(temporary)
@@ -92,7 +92,9 @@ def load(folder: Path) -> Checkpoint | None:
                 file.name.removesuffix(".safetensors"): load_file(file)
                 for file in path.glob("*.safetensors")
             }
-            return Checkpoint(groups, json.loads((path / "state.json").read_text()))
+            return Checkpoint(
+                groups, json.loads((path / "state.json").read_text(encoding="utf-8"))
+            )
         except (SafetensorError, ValueError):  # whole, but not of our making
             continue
     return None
@@ -107,7 +109,7 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _is_whole(path: Path) -> bool:
     try:
-        manifest: Mapping[str, Any] = json.loads((path / _MANIFEST).read_text())
+        manifest: Mapping[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
         return all(_fingerprint(path / name) == known for name, known in manifest.items())
     except (OSError, ValueError, AttributeError):
         return False

@@ -28,7 +28,7 @@ def acquire(folder: Path) -> IO[str]:
         Taken: if another process holds the lock.
         OSError: if the folder cannot be written.
     """
-    lock = (folder / _NAME).open("a+")
+    lock = (folder / _NAME).open("a+", encoding="utf-8")
     for _ in range(_GLANCES):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,14 +52,14 @@ def alone(path: Path) -> Iterator[None]:
     with ExitStack() as held:
         with suppress(OSError):  # read-only, or a network file system without locks
             path.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(held.enter_context(path.open("a")), fcntl.LOCK_EX)
+            fcntl.flock(held.enter_context(path.open("a", encoding="utf-8")), fcntl.LOCK_EX)
         yield
 
 
 def holder(folder: Path) -> str | None:
     """The process that trains this run, or None."""
     try:
-        lock = (folder / _NAME).open()
+        lock = (folder / _NAME).open(encoding="utf-8")
     except OSError:
         return None
     with lock:

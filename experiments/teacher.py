@@ -111,8 +111,10 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
 def _description(where: str, folder: Path) -> dict[str, Any]:
     """The run's config.json, where the run is finished."""
     try:
-        description: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        summary = json.loads((folder / "summary.json").read_text())
+        description: dict[str, Any] = json.loads(
+            (folder / "config.json").read_text(encoding="utf-8")
+        )
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         missing = {"name", "config", "classes", "mean", "std"} - set(description)
         status = summary["status"]
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -1,8 +1,8 @@
 """The same numbers to Weights & Biases, which never stops, delays or questions a run.
 
 A run has one W&B run, whose rows are its epochs: epoch e is step e - 1. Whenever a run goes on,
-all its epochs are told again. W&B's client drops those that the server has; an offline folder holds
-the whole run, and the earlier ones are removed.
+all its epochs are told again. W&B's client drops those that the server has; an offline folder
+holds the whole run, and the earlier ones are removed.
 """
 
 from __future__ import annotations
