@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Scores test_logits and test_targets of an npz file; with val_logits and "
         "val_targets in it, also after temperature scaling.",
     )
-    score.add_argument("file", type=Path, help="the npz file")
+    score.add_argument("file", type=_path, help="the npz file")
     score.add_argument("--json", action="store_true", help="print one JSON object, fractions")
     score.set_defaults(run=_score)
     report = commands.add_parser(
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="run folders, folders of them, offline W&B folders, wandb:ENTITY/PROJECT[/GROUP]",
     )
-    report.add_argument("--out", type=Path, required=True, help="folder for the report")
+    report.add_argument("--out", type=_path, required=True, help="folder for the report")
     report.add_argument("--reference", help="loss to compare with (default: ce)")
     report.add_argument(
         "--compare",
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="accuracy",
         help="validation metric: accuracy, top5, nll, brier or aurc (default: accuracy)",
     )
-    choose.add_argument("--out", type=Path, metavar="FILE", help="write the table as CSV too")
+    choose.add_argument("--out", type=_path, metavar="FILE", help="write the table as CSV too")
     choose.set_defaults(run=_choose)
     conformance = commands.add_parser(
         "conformance",
@@ -96,6 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
+
+
+def _path(text: str) -> Path:
+    """A path, with the home folder for the ~ that a shell leaves in ``--out=~/x``."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such home folder") from error
 
 
 # Each command imports what it needs, so that --help is quick.

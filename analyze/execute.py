@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder for the results (default: in place)")
     options = parser.parse_args(arguments)
     if options.out:
+        options.out = options.out.expanduser()
         options.out.mkdir(parents=True, exist_ok=True)
     status = 0
     for path in options.notebooks:

@@ -43,6 +43,10 @@ def connect() -> Any:  # noqa: ANN401 (wandb imports late)
     """
     import wandb
 
+    if (mode := wandb.setup().settings.mode) not in ("online", "run", "shared"):
+        raise ValueError(
+            f"W&B is set to {mode}: WANDB_MODE=online, or `wandb online`, reads from it"
+        )
     if not has_key():
         raise ValueError("no W&B API key is configured: `wandb login`, or set WANDB_API_KEY")
     with quiet():
@@ -51,9 +55,20 @@ def connect() -> Any:  # noqa: ANN401 (wandb imports late)
 
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
-    """Says in one line, as a ValueError, what goes wrong: the client's errors share no base."""
+    """Says in one line, as a ValueError, what goes wrong: the client's errors share no base.
+
+    Errors of W&B and of the network speak for themselves. Any other, such as a KeyError, is what the
+    client comes to where it cannot read an answer.
+    """
+    import wandb
+
     try:
         yield
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{what}: {said}") from error
+        said = " ".join(str(error).split())
+        if not (type(error) is ValueError or isinstance(error, wandb.Error | OSError)):
+            said = (
+                f"W&B's client failed ({type(error).__name__}: {said[:200]}): what the server "
+                f"answers may be of another version than wandb {wandb.__version__}"
+            )
+        raise ValueError(f"{what}: {said or type(error).__name__}") from error

@@ -415,7 +415,7 @@ def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401 (as
             raise Refused(f"{_flag(name)} must be true or false, got {text!r}")
         return text.lower() == "true"
     if kind is Path or name in _PATHS:
-        text = _expanded(name, text)
+        text = str(expanded(_flag(name), text)) if text else ""
     if kind in (int, float):
         try:
             return kind(text)
@@ -425,9 +425,13 @@ def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401 (as
     return Path(text) if kind is Path else text
 
 
-def _expanded(name: str, path: str) -> str:
-    """A path with the home folder for ~, which no shell replaces in ``--output=~/x`` or a file."""
+def expanded(what: str, path: str) -> Path:
+    """A path with the home folder for ~, which no shell replaces in ``--output=~/x`` or a file.
+
+    Raises:
+        Refused: naming what the path is, where there is no such home folder.
+    """
     try:
-        return str(Path(path).expanduser()) if path.startswith("~") else path
+        return Path(path).expanduser()
     except RuntimeError as error:
-        raise Refused(f"{_flag(name)} {path}: there is no such home folder") from error
+        raise Refused(f"{what} {path}: there is no such home folder") from error
