@@ -57,8 +57,8 @@ def connect() -> Any:  # noqa: ANN401 (wandb imports late)
 def in_one_line(what: str) -> Iterator[None]:
     """Says in one line, as a ValueError, what goes wrong: the client's errors share no base.
 
-    Errors of W&B and of the network speak for themselves. Any other, such as a KeyError, is what the
-    client comes to where it cannot read an answer.
+    Errors of W&B and of the network speak for themselves. Any other, such as a KeyError, is what
+    the client comes to where it cannot read an answer.
     """
     import wandb
 

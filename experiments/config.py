@@ -414,8 +414,8 @@ def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401 (as
         if text.lower() not in ("true", "false"):
             raise Refused(f"{_flag(name)} must be true or false, got {text!r}")
         return text.lower() == "true"
-    if kind is Path or name in _PATHS:
-        text = str(expanded(_flag(name), text)) if text else ""
+    if text.startswith("~") and (kind is Path or name in _PATHS):
+        text = str(expanded(_flag(name), text))
     if kind in (int, float):
         try:
             return kind(text)
