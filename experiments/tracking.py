@@ -140,6 +140,9 @@ def _begin(
         mode: W&B's; "" finds out.
         names: False: the default names, whatever the options and the environment say.
     """
+    texts = [folder.resolve(), *config.to_dict().values()]
+    if any("\udc80" <= character <= "\udcff" for character in " ".join(map(str, texts))):
+        raise ValueError("the locale has no name for a path or an option: set PYTHONUTF8=1")
     if not names:
         config = replace(config, project="", group="", tags="")
     with _without([] if names else _NAMING):
@@ -241,7 +244,7 @@ class Tracker:
             if self._run:
                 mine = Path(self._run.dir).parent
                 for place in {mine.parent, self._folder.resolve() / mine.parent.name}:
-                    for other in place.glob(f"*run-*-{self._run.id}"):
+                    for other in place.glob(f"*run-*-{self._run.id}*"):
                         if other != mine:
                             shutil.rmtree(other, ignore_errors=True)
 

@@ -245,7 +245,7 @@ def test_every_training_is_a_wandb_run_of_its_own(tmp_path):
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """What becomes of W&B runs in a terminal, whose user types nothing, and of each the warning."""
+    """What becomes of W&B runs in a terminal whose user types nothing, with the warnings."""
     place = tmp_path_factory.mktemp("terminal")
     variables = environment(TERM="xterm", HOME=str(place), PYTHONPATH=str(ROOT))
     worker, output = str(ROOT / "tests" / "tracking_worker.py"), str(place / "runs")
