@@ -261,6 +261,7 @@ def test_an_offline_run_that_was_continued_is_put_together(here, tmp_path):
     first = start(tmp_path, "ce", 0)
     first.stop()
     first.close()
+    end_client()  # which may not have written all before
     (begun,) = first.folder.glob("wandb/offline-run-*")
     shutil.copytree(begun, tmp_path / "copy" / begun.name)
     earlier = time.time() - 3600

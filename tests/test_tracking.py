@@ -196,10 +196,12 @@ def test_a_run_continued_offline_is_uploaded_whole_and_once(train_here, monkeypa
             stop_after(patch, step=15)
             folder, status = train_here(epochs=3, wandb="offline")
         assert status == 128 + signal.SIGTERM
+        wandb.teardown()  # all is written now
         (first,) = folder.glob("wandb/offline-run-*")
         sync(server, first)
         time.sleep(1.1)  # the folders' names have whole seconds
         assert train_here(epochs=3, wandb="offline")[1] == 0
+        wandb.teardown()
         (last,) = folder.glob("wandb/offline-run-*")
         assert last != first
         sync(server, last)
