@@ -25,9 +25,10 @@ def _interrupted() -> int:
 
 def _run() -> int:
     from experiments.config import Refused, parse
-    from experiments.output import outlive_readers
+    from experiments.output import outlive_readers, print_anything
     from experiments.signals import interrupted
 
+    print_anything()
     outlive_readers()
     try:
         config = parse()

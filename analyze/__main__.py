@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyze.errors import UsageError, writing
+from analyze.printing import print_anything
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     What is the user's fault is one line. Every other exception is left to Python.
     """
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m analyze", description="Metrics and comparisons of trained classifiers."
     )
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "val_targets in it, also after temperature scaling. test_probs and val_probs may stand "
         "for the logits: probabilities, exact zeros allowed.",
     )
-    score.add_argument("file", type=Path, help="the npz file")
+    score.add_argument("file", type=_path, help="the npz file")
     score.add_argument(
         "--json",
         action="store_true",
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="run folders, folders of them, offline W&B folders, wandb:ENTITY/PROJECT[/GROUP]",
     )
-    report.add_argument("--out", type=Path, required=True, help="folder for the report")
+    report.add_argument("--out", type=_path, required=True, help="folder for the report")
     report.add_argument("--reference", help="loss to compare with (default: ce)")
     report.add_argument(
         "--compare",
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="accuracy",
         help="validation metric: accuracy, top5, nll, brier or aurc (default: accuracy)",
     )
-    choose.add_argument("--out", type=Path, metavar="FILE", help="write the table as CSV too")
+    choose.add_argument("--out", type=_path, metavar="FILE", help="write the table as CSV too")
     choose.set_defaults(run=_choose)
     conformance = commands.add_parser(
         "conformance",
@@ -107,6 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"analyze: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return status
+
+
+def _path(text: str) -> Path:
+    """A path, with the home folder for the ~ that a shell leaves in ``--out=~/x``."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such home folder") from error
 
 
 # Each command imports what it needs, so that --help is quick.
@@ -184,7 +194,7 @@ def _choose(options: argparse.Namespace) -> int:
     if options.out:
         with writing(options.out):
             options.out.parent.mkdir(parents=True, exist_ok=True)
-            choice.to_csv(options.out, index=False, lineterminator="\n")
+            choice.to_csv(options.out, index=False, lineterminator="\n", errors="surrogateescape")
     print_choice(choice, options.option, options.by, _console())
     return 0
 

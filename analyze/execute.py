@@ -17,6 +17,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from traitlets.config import Config
 
+from analyze.printing import print_anything
+
 NOTEBOOKS = Path(__file__).parent / "notebooks"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -59,12 +61,14 @@ def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Executes and writes the notebooks; exit status 3 where a cell failed, after the others."""
+    print_anything()
     parser = argparse.ArgumentParser(prog="python -m analyze.execute", description=__doc__)
     everything = sorted(NOTEBOOKS.glob("*.ipynb"))
     parser.add_argument("notebooks", type=Path, nargs="*", default=everything, metavar="NOTEBOOK")
     parser.add_argument("--out", type=Path, help="folder for the results (default: in place)")
     options = parser.parse_args(arguments)
     if options.out:
+        options.out = options.out.expanduser()
         options.out.mkdir(parents=True, exist_ok=True)
     status = 0
     for path in options.notebooks:

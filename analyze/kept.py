@@ -89,7 +89,7 @@ def _copy_said(source: Path, folder: Path) -> None:
     hidden = BOOKKEEPING - told
     described["config"] = {k: v for k, v in config.items() if k not in hidden}
     described.pop("wandb", None)  # where W&B or its folder had it
-    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     for name in _SAID:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

@@ -54,12 +54,14 @@ def write_report(
     texts["index.html"] = render_page(report, drawn, shades, command, paper)
     with writing(out):
         for name, table in report.tables.items():
-            table.to_csv(out / f"{name}.csv", index=False, lineterminator="\n")
+            table.to_csv(
+                out / f"{name}.csv", index=False, lineterminator="\n", errors="surrogateescape"
+            )
         for old in (out / "figures").glob("*.svg"):
             if re.sub(r"-\d+$", "", old.stem) in KIND_NAMES:
                 old.unlink()  # of an earlier report, which may have had more settings
         for name, text in texts.items():
-            (out / name).write_text(text)
+            (out / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     if keep_runs:
         write_runs(report, out / "runs")
 

@@ -46,6 +46,10 @@ def connect() -> Any:  # noqa: ANN401 (wandb imports late)
     """
     import wandb
 
+    if (mode := wandb.setup().settings.mode) not in ("online", "run", "shared"):
+        raise UsageError(
+            f"W&B is set to {mode}: WANDB_MODE=online, or `wandb online`, reads from it"
+        )
     if not has_key():
         raise UsageError("no W&B API key is configured: `wandb login`, or set WANDB_API_KEY")
     with quiet():
@@ -56,14 +60,25 @@ def connect() -> Any:  # noqa: ANN401 (wandb imports late)
 def in_one_line(what: str) -> Iterator[None]:
     """Says in one line, as a UsageError, what goes wrong: the client's errors share no base.
 
-    What is raised by this package itself, and is no UsageError, is a fault in it, and passes.
+    Errors of W&B and of the network speak for themselves. Any other, such as a KeyError, is what
+    the client comes to where it cannot read an answer. What is raised by this package itself, and
+    is no UsageError, is a fault in it, and passes.
     """
+    import wandb
+
     try:
         yield
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from error
     except Exception as error:
-        if not isinstance(error, UsageError) and _raised_here(error):
+        if _raised_here(error):
             raise
         said = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, wandb.Error | OSError | ValueError):
+            said = (
+                f"W&B's client failed ({type(error).__name__}: {said[:200]}): what the server "
+                f"answers may be of another version than wandb {wandb.__version__}"
+            )
         raise UsageError(f"{what}: {said}") from error
 
 

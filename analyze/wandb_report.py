@@ -100,7 +100,9 @@ def _log(run: Any, report: Report, out: Path) -> None:  # noqa: ANN401
     }
     shown["report"] = wandb.Html(str(out / "index.html"), inject=False)
     for figure in sorted((out / "figures").glob("*.svg")):
-        shown[f"figures/{figure.stem}"] = wandb.Html(figure.read_text(), inject=False)
+        shown[f"figures/{figure.stem}"] = wandb.Html(
+            figure.read_text(encoding="utf-8"), inject=False
+        )
     run.log(shown)
 
     files = wandb.Artifact(f"report-{run.id}", type="report")

@@ -82,7 +82,7 @@ def main() -> None:
                 [sys.executable, __file__, "--score", str(path)],
                 check=True,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
             ).stdout
             seconds, peak = json.loads(printed)
             print_row(

@@ -244,7 +244,7 @@ def apart(script: str, *words: str) -> str:
     return subprocess.run(
         [sys.executable, script, *words],
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     ).stdout

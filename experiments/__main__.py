@@ -11,7 +11,7 @@ from experiments import launched
 from experiments import study as studies
 from experiments.board import Board, Survey
 from experiments.config import Refused, RunConfig
-from experiments.output import outlive_readers
+from experiments.output import outlive_readers, print_anything
 from experiments.state import State
 from experiments.study import Study
 
@@ -20,6 +20,7 @@ DONE, REFUSED, INCOMPLETE = 0, 2, 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, do what it says, and return the exit status."""
+    print_anything()
     options = command_line().parse_args(arguments)
     try:
         study = studies.read(options.study, options.set, options.output)

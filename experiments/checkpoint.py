@@ -59,9 +59,9 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         temporary.mkdir()
         for name, group in checkpoint.tensors.items():
             tensors.save(packed(group), temporary / f"{name}.safetensors")
-        (temporary / "state.json").write_text(json.dumps(checkpoint.state))
+        (temporary / "state.json").write_text(json.dumps(checkpoint.state), encoding="utf-8")
         manifest = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
-        (temporary / _MANIFEST).write_text(json.dumps(manifest))
+        (temporary / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         for path in temporary.iterdir():
             _sync(path)
         _sync(temporary)
@@ -137,7 +137,7 @@ class _Damaged(Exception):
 
 def _load(path: Path) -> Checkpoint:
     try:
-        manifest: Mapping[str, Any] = json.loads((path / _MANIFEST).read_text())
+        manifest: Mapping[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
         for name, known in manifest.items():
             if _fingerprint(path / name) != known:
                 raise _Damaged(f"{name} is damaged")
@@ -145,7 +145,7 @@ def _load(path: Path) -> Checkpoint:
             file.name.removesuffix(".safetensors"): load_file(file)
             for file in path.glob("*.safetensors")
         }
-        return Checkpoint(groups, json.loads((path / "state.json").read_text()))
+        return Checkpoint(groups, json.loads((path / "state.json").read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise _Damaged(f"{Path(error.filename).name} is missing") from error
     except (SafetensorError, ValueError, AttributeError) as error:  # whole, but not of our making

@@ -50,6 +50,9 @@ BOOKKEEPING = frozenset(
     ]
 )
 
+# Paths that may be empty: those of type Path are paths by that.
+_PATHS = ("train_labels", "test_probabilities", "teacher")
+
 
 class Refused(ValueError):
     """Bad input, found before training: one line that says what, where and what to do."""
@@ -170,13 +173,14 @@ class RunConfig:
     # Name of the run; made of model, loss, seed and a hash of the config where empty.
     name: str = ""
 
-    # auto is online if an API key is configured, else offline, into the run folder.
+    # auto is $WANDB_MODE, or else online if an API key is configured; offline is into the run
+    # folder, or $WANDB_DIR. Without a key, online is offline too: nobody is asked for one.
     wandb: WandbMode = "auto"
-    # Project on W&B.
-    project: str = "resnet-losses"
-    # Group on W&B; the configuration without the seed where empty.
+    # Project on W&B; $WANDB_PROJECT, or else resnet-losses, where empty.
+    project: str = ""
+    # Group on W&B; $WANDB_RUN_GROUP, or else the configuration without the seed, where empty.
     group: str = ""
-    # Tags on W&B, separated by commas.
+    # Tags on W&B, separated by commas; $WANDB_TAGS where empty.
     tags: str = ""
 
     def __post_init__(self) -> None:
@@ -412,6 +416,8 @@ def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401 (as
         if text.lower() not in ("true", "false"):
             raise Refused(f"{_flag(name)} must be true or false, got {text!r}")
         return text.lower() == "true"
+    if text.startswith("~") and (kind is Path or name in _PATHS):
+        text = str(expanded(_flag(name), text))
     if kind in (int, float):
         try:
             return kind(text)
@@ -419,3 +425,15 @@ def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401 (as
             noun = "an integer" if kind is int else "a number"
             raise Refused(f"{_flag(name)} must be {noun}, got {text!r}") from None
     return Path(text) if kind is Path else text
+
+
+def expanded(what: str, path: str) -> Path:
+    """A path with the home folder for ~, which no shell replaces in ``--output=~/x`` or a file.
+
+    Raises:
+        Refused: naming what the path is, where there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise Refused(f"{what} {path}: there is no such home folder") from error

@@ -77,7 +77,7 @@ def describe(device: torch.device) -> dict[str, str | int]:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     except OSError:
         names = []

@@ -28,7 +28,7 @@ def acquire(folder: Path) -> IO[str]:
         Taken: if another process holds the lock.
         OSError: if the folder cannot be written.
     """
-    lock = (folder / _NAME).open("a+")
+    lock = (folder / _NAME).open("a+", encoding="utf-8")
     for _ in range(_GLANCES):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,7 +52,7 @@ def alone(path: Path) -> Iterator[None]:
     with ExitStack() as held:
         with suppress(OSError):  # read-only, or a network file system without locks
             path.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(held.enter_context(path.open("a")), fcntl.LOCK_EX)
+            fcntl.flock(held.enter_context(path.open("a", encoding="utf-8")), fcntl.LOCK_EX)
         yield
 
 
@@ -63,7 +63,7 @@ def holder(folder: Path) -> str | None:
         Refused: where that cannot be told.
     """
     try:
-        with (folder / _NAME).open() as lock:
+        with (folder / _NAME).open(encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -174,10 +175,11 @@ class Record:
             raise Refused(f"{self.checkpoints} is of a run with other options: use --fresh")
         begun = read_json(self.folder / "config.json") if state else None
         self._check_same_data(begun or {}, resolved)
-        self._rewind(state["epoch"] if state else 0)
+        epochs = self._rewind(state["epoch"] if state else 0)
         described = {
             "name": self.config.run_name,
             "hash": self.config.hash,
+            "instance": self._instance(),
             **resolved,
             "loss_sources": loss_source.fingerprints(self.config.loss) or None,
             "commit": provenance.commit(),
@@ -189,37 +191,66 @@ class Record:
         described["changes"] = [*begun.get("changes", []), *changes]
         write_json(self.folder / "config.json", {"config": self.config.to_dict(), **described})
         self._tracker = tracking.start(self.config, self.folder, described)
+        self._tracker.retell(epochs)
         return changes
 
-    def _rewind(self, epoch: int) -> None:
+    def _instance(self) -> str:
+        """What tells this training from another with the same options; a resumed one keeps it."""
+        known = read_json(self.folder / "config.json") or {}
+        return str(known.get("instance") or secrets.token_hex(4))
+
+    def _rewind(self, epoch: int) -> list[dict[str, Any]]:
         """Keep the metrics of the first ``epoch`` epochs: those after them are trained again.
+
+        Returns:
+            Those metrics, an entry an epoch.
 
         Raises:
             Refused: where some of these are missing, or cannot be read.
         """
         path = self.folder / "metrics.jsonl"
-        lines = {}
         try:
-            for line in path.read_text(errors="replace").splitlines(keepends=True):
-                with contextlib.suppress(ValueError):  # a line that a kill cut short
-                    lines[json.loads(line)["epoch"]] = line
-        except FileNotFoundError:
-            pass
+            known = {metrics["epoch"]: metrics for metrics in self._epochs()}
         except (OSError, TypeError, KeyError) as error:
             raise Refused(f"cannot read {path} ({first_line(error)})") from error
-        missing = [str(number) for number in range(1, epoch + 1) if number not in lines]
+        missing = [str(number) for number in range(1, epoch + 1) if number not in known]
         if missing:
             raise Refused(
                 f"{path} lacks epochs that the checkpoint has trained ({', '.join(missing)}): "
                 "restore it, or start anew with --fresh"
             )
-        if lines:
-            _replace(path, "".join(lines[number] for number in range(1, epoch + 1)))
+        kept = [known[number] for number in range(1, epoch + 1)]
+        if known:
+            _replace(path, "".join(json.dumps(metrics) + "\n" for metrics in kept))
+        return kept
+
+    def _epochs(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, but for one that a kill cut short."""
+        try:
+            lines = (self.folder / "metrics.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        epochs = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                epochs.append(json.loads(line))
+        return epochs
+
+    def tell_sweep(self) -> None:
+        """Tell W&B of a finished run again, where a sweep waits for its metrics."""
+        described = read_json(self.folder / "config.json")
+        summary = self.summary()
+        if described is None or summary is None or not tracking.in_sweep():
+            return
+        described.pop("config", None)
+        tracker = tracking.start(self.config, self.folder, described)
+        tracker.retell(self._epochs())
+        tracker.finish(summary, self.folder / "predictions.npz")
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, synced, and log it to W&B."""
         line = json.dumps({key: _finite(value) for key, value in metrics.items()}) + "\n"
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
@@ -272,7 +303,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -65,7 +65,9 @@ def submit(
     except Exception as error:  # submitit's own kinds of failure are many
         raise Refused(f"SLURM does not take the jobs: {last_line(error)}") from error
     numbers = {run.run_name: job.job_id for run, job in zip(todo, jobs, strict=True)}
-    (folder / f"{jobs[0].job_id}.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    (folder / f"{jobs[0].job_id}.json").write_text(
+        json.dumps(numbers, indent=2) + "\n", encoding="utf-8"
+    )
     array = str(jobs[0].job_id).partition("_")[0]
     limit = f", at most {at_once} at once" if at_once else ""
     return f"submitted {len(todo)} runs as job {array}{limit}; `scancel {array}` stops them"
@@ -165,7 +167,14 @@ def _together(run: RunConfig, processes: int) -> int:
 def _ask(*command: str) -> str:
     """What one of SLURM's commands answers."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        answer = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
+            timeout=60,
+        )
     except subprocess.CalledProcessError as error:
         raise Refused(f"{command[0]} failed: {error.stderr.strip()}") from error
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -79,7 +79,7 @@ def fail(config: RunConfig, reason: str) -> None:
         handle = os.open(config.folder / FAILURE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         return
-    with os.fdopen(handle, "w") as file:
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(note)
 
 

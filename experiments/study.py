@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from experiments import sweep_file
-from experiments.config import Refused, RunConfig
+from experiments.config import Refused, RunConfig, expanded
 from experiments.sweep_file import Choice
 
 SHIPPED = Path(__file__).parent / "studies"
@@ -79,7 +79,7 @@ def read(file: str, settings: Sequence[str] = (), output: str | None = None) -> 
 
 
 def _find(file: str) -> Path:
-    path = Path(file)
+    path = expanded("STUDY", file)
     if path.is_file():
         return path
     shipped = SHIPPED / f"{file}.yaml"

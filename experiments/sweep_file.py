@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, list[Choice]]:
         Refused: naming the line, where the file is broken or is not a grid over train.py.
     """
     try:
-        loader = yaml.SafeLoader(path.read_text())
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         return _interpret(path, loader, loader.get_single_node())
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         mark = getattr(error, "problem_mark", None)

@@ -1,4 +1,9 @@
-"""The same numbers to Weights & Biases, which never stops, delays or questions a run."""
+"""The same numbers to Weights & Biases, which never stops, delays or questions a run.
+
+A run has one W&B run, whose rows are its epochs: epoch e is step e - 1. Whenever a run goes on,
+all its epochs are told again. W&B's client drops those that the server has; an offline folder
+holds the whole run, and the earlier ones are removed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +22,64 @@ import psutil
 from experiments.config import RunConfig
 from experiments.errors import first_line
 
+_PROJECT = "resnet-losses"  # where neither --project nor W&B's own settings name one
+# What names and places a run in W&B's settings, as the environment gives it.
+_NAMING = [
+    f"WANDB_{name}"
+    for name in (
+        *("PROJECT", "ENTITY", "NAME", "RUN_GROUP", "TAGS", "NOTES", "DIR", "MODE"),
+        *("RUN_ID", "RESUME", "RESUME_FROM", "FORK_FROM", "JOB_TYPE"),
+    )
+]
 _PATIENCE = 10.0  # seconds, for a server that does not answer
 _LINGER = 10.0  # seconds that W&B's own process may take to end after the run's
 
 
-def start(config: RunConfig, folder: Path, resolved: Mapping[str, Any]) -> Tracker:
+def start(config: RunConfig, folder: Path, described: Mapping[str, Any]) -> Tracker:
     """Begin or continue the W&B run of a run folder.
 
-    ``auto`` is online where an API key is configured, else offline; a server that cannot be
-    reached costs ten seconds and one warning, and the run goes on offline.
+    ``auto`` is what $WANDB_MODE or W&B's settings file say; else online where an API key is
+    configured, and offline without. W&B never asks for one. Where it does not work as asked, the
+    run is logged offline, with one warning: after ten seconds, if a server does not answer; under
+    the default names, if W&B does not take those that are given.
 
     Args:
         config: of the run. In W&B's config its options are flat, as sweeps need them.
         folder: of the run.
-        resolved: what config.json says beside the options: one nested entry of W&B's config, so
+        described: what config.json says beside the options: one nested entry of W&B's config, so
             that a run can be read from W&B as from its folder.
     """
-    mode: str = config.wandb
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-    if mode == "disabled":
+    asked: str = os.environ.get("WANDB_MODE", "") if config.wandb == "auto" else config.wandb
+    if asked == "disabled":  # without so much as an import
         return Tracker(None)
-    try:
-        return Tracker(_init(config, folder, mode, resolved))
-    except Exception as error:  # whatever is wrong with W&B is no reason not to train
-        warn = f"W&B does not work ({first_line(error)})"
-    try:
+    reason = ""
+    for mode, names in ((asked, True), ("offline", True), ("offline", False)):
+        try:
+            run = _begin(config, folder, described, mode, names)
+        except Exception as error:  # whatever is wrong with W&B is no reason not to train
+            reason = reason or first_line(error)
+            _forget()
+            continue
+        if reason:
+            project = "" if names else f", in the project {run.project}"
+            place = Path(run.dir).parents[1]
+            print(f"W&B does not work ({reason}); logging offline to {place}{project}", flush=True)
+        return Tracker(run, folder)
+    print(f"W&B does not work ({reason}); going on without", flush=True)
+    return Tracker(None)
+
+
+def in_sweep() -> bool:
+    """Whether an agent of a W&B sweep has started this process, and waits for its metrics."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
+
+
+def _forget() -> None:
+    """Forget an attempt, which keeps the run's id in use."""
+    with contextlib.suppress(Exception):
         import wandb
 
-        wandb.teardown()  # forget the attempt, which keeps the run's id in use
-        tracker = Tracker(_init(config, folder, "offline", resolved))
-        print(f"{warn}; logging offline to {folder / 'wandb'}", flush=True)
-        return tracker
-    except Exception:
-        print(f"{warn}; going on without", flush=True)
-        return Tracker(None)
+        wandb.teardown()
 
 
 def _kill_service() -> None:
@@ -76,36 +105,75 @@ def _has_key() -> bool:
     """Whether an API key is configured, wherever W&B looks for one; asks nobody, nor a server."""
     import wandb
 
-    wandb.setup(wandb.Settings(silent=True))  # else it asks the server whose key it is
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.errors.Error:
         return True  # no key of the right form: going online says so
 
 
+@contextlib.contextmanager
+def _without(names: Iterable[str]) -> Iterator[None]:
+    """The environment without these variables."""
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _begin(
+    config: RunConfig, folder: Path, described: Mapping[str, Any], mode: str, names: bool
+) -> Any:  # noqa: ANN401 (wandb imports late)
+    """A new W&B run, or None where W&B is disabled.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        described: as in `start`.
+        mode: W&B's; "" finds out.
+        names: False: the default names, whatever the options and the environment say.
+    """
+    texts = [folder.resolve(), *config.to_dict().values()]
+    if any("\udc80" <= character <= "\udcff" for character in " ".join(map(str, texts))):
+        raise ValueError("the locale has no name for a path or an option: set PYTHONUTF8=1")
+    if not names:
+        config = replace(config, project="", group="", tags="")
+    with _without([] if names else _NAMING):
+        import wandb
+
+        # Silent, W&B's client asks for no key, and asks no server whose key it is.
+        settings = wandb.setup(wandb.Settings(silent=True)).settings
+        if not mode:
+            online = settings.mode == "online"  # which is the default, too
+            mode = ("online" if _has_key() else "offline") if online else settings.mode
+        return None if mode == "disabled" else _init(config, folder, described, mode, settings)
+
+
 def _init(
     config: RunConfig,
     folder: Path,
+    described: Mapping[str, Any],
     mode: Any,  # noqa: ANN401 (wandb imports late)
-    resolved: Mapping[str, Any],
+    settings: Any,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
     import wandb
 
     # Offline runs have no business with the network, error reports included.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     without_seed = {k: v for k, v in config.identity().items() if k != "seed"}
-    group = config.group or f"{config.study}/{config.loss}/{_digest(without_seed)}"
+    group = config.group or settings.run_group
+    tags = [tag for tag in config.tags.split(",") if tag]
     run = wandb.init(
-        project=config.project,
-        group=group[:128],
-        name=f"{config.loss}-s{config.seed}",
-        id=f"{config.hash}-{_digest(config.study + '/' + config.run_name)}",
+        project=config.project or settings.project or _PROJECT,
+        group=(group or f"{config.study}/{config.loss}/{_digest(without_seed)}")[:128],
+        name=settings.run_name or f"{config.loss}-s{config.seed}",
+        id=f"{config.hash}-{described.get('instance')}",
         job_type="train",
-        tags=[tag for tag in config.tags.split(",") if tag] or None,
-        config=config.to_dict() | {"resolved": dict(resolved)},
-        dir=folder,
+        tags=tags or None,  # None: W&B's client looks at $WANDB_TAGS
+        config=config.to_dict() | {"resolved": dict(described)},
+        dir=_place(folder),
         mode=mode,
-        resume="allow" if mode == "online" else None,
+        resume=None if mode == "offline" else "allow",
         reinit="finish_previous",  # else a run that W&B failed would get the next one's metrics
         settings=wandb.Settings(
             init_timeout=_PATIENCE,
@@ -122,6 +190,21 @@ def _init(
     return run
 
 
+def _place(folder: Path) -> Path:
+    """Where W&B's client makes its folder: $WANDB_DIR, or the run's."""
+    asked = os.environ.get("WANDB_DIR")
+    # A sweep's agent sets it to where it was started, if nobody else has.
+    if not asked or (in_sweep() and Path(asked) == Path.cwd()):
+        return folder
+    place = Path(asked).expanduser()
+    with contextlib.suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+    if os.access(place, os.W_OK | os.X_OK):
+        return place
+    print(f"WANDB_DIR={asked} cannot be written; W&B's files go to {folder}", flush=True)
+    return folder
+
+
 def _digest(value: object) -> str:
     import hashlib
     import json
@@ -130,16 +213,33 @@ def _digest(value: object) -> str:
 
 
 class Tracker:
-    """A W&B run, or nothing at all where W&B is disabled."""
+    """A W&B run, or nothing at all where W&B is disabled.
 
-    def __init__(self, run: Any) -> None:  # noqa: ANN401 (wandb imports late)
-        self._run = run
+    Args:
+        run: W&B's, or None.
+        folder: of the run.
+    """
+
+    def __init__(self, run: Any, folder: Path = Path()) -> None:  # noqa: ANN401 (wandb imports late)
+        self._run, self._folder = run, folder
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """The metrics of an epoch, under their flat names."""
+        """The metrics of an epoch, under their flat names; W&B drops an epoch that it has."""
         with self._never_in_the_way():
             if self._run:
-                self._run.log(dict(metrics))
+                self._run.log(dict(metrics), step=int(metrics["epoch"]) - 1, commit=True)
+
+    def retell(self, epochs: Iterable[Mapping[str, Any]]) -> None:
+        """The epochs of a run that goes on; what earlier W&B folders of it said is in this one."""
+        for metrics in epochs:
+            self.log({k: float("nan") if v is None else v for k, v in metrics.items()})
+        with self._never_in_the_way():
+            if self._run:
+                mine = Path(self._run.dir).parent
+                for place in {mine.parent, self._folder.resolve() / mine.parent.name}:
+                    for other in place.glob(f"*run-*-{self._run.id}*"):
+                        if other != mine:
+                            shutil.rmtree(other, ignore_errors=True)
 
     def finish(self, summary: Mapping[str, Any], predictions: Path) -> None:
         """Summary and predictions, and the end; waits about twenty seconds at most."""

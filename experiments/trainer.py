@@ -60,6 +60,7 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
             if record:
                 ended = "has diverged" if finished["status"] == "diverged" else "is finished"
                 print(f"{record.folder} {ended}; --fresh trains it anew")
+                record.tell_sweep()
             return DONE if finished["status"] == "finished" else FAILED
         dataset = data.load(config)
         criterion = create_criterion(config, dataset)

@@ -71,7 +71,10 @@ def _print_to_log(config: RunConfig) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for stream in (sys.stdout, sys.stderr):  # the log is UTF-8, whatever the terminal was
+        stream.reconfigure(  # type: ignore[union-attr]
+            line_buffering=True, encoding="utf-8", errors="backslashreplace"
+        )
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     print(f"---- {now}, process {os.getpid()} on {platform.node()}", flush=True)
 

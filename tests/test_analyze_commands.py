@@ -34,6 +34,17 @@ def saved(path, **content):
     return str(path)
 
 
+def test_paths_in_the_home_folder_are_found_without_a_shell(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved(tmp_path / "p.npz", **arrays())
+    assert main(["score", "~/p.npz"]) == 0
+    capsys.readouterr()
+    assert main(["report", "~/none", f"--out={tmp_path}"]) == 2
+    assert f"{tmp_path}/none: no such folder" in capsys.readouterr().err
+    assert main(["report", "~nobody-at-all", f"--out={tmp_path}"]) == 2
+    assert "there is no such home folder" in capsys.readouterr().err
+
+
 def test_json_has_all_metrics_before_and_after_temperature(tmp_path, capsys):
     content = arrays()
     assert main(["score", saved(tmp_path / "p.npz", **content), "--json"]) == 0

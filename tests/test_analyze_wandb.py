@@ -261,12 +261,20 @@ def test_an_offline_run_that_was_continued_is_put_together(here, tmp_path):
     first = start(tmp_path, "ce", 0)
     first.stop()
     first.close()
-    time.sleep(1.1)  # the folders' names have whole seconds
-    folder = finish(start(tmp_path, "ce", 0), predictions(0, n=60))
-    assert len(list((folder / "wandb").glob("offline-run-*"))) == 2
+    end_client()  # which may not have written all before
+    (begun,) = first.folder.glob("wandb/offline-run-*")
+    shutil.copytree(begun, tmp_path / "copy" / begun.name)
+    earlier = time.time() - 3600
+    with here.context() as patch:  # the clock has been set back
+        patch.setattr(time, "time", lambda: earlier)
+        again = start(tmp_path, "ce", 0)
+    folder = finish(again, predictions(0, n=60))
+    (whole,) = folder.glob("wandb/offline-run-*")
+    assert whole.name < begun.name
+    assert whole.name[-17:] == begun.name[-17:]  # one run
     for name in ("config.json", "summary.json", "predictions.npz"):
         (folder / name).unlink()
-    (made,), _ = resolve([folder])
+    (made,), _ = resolve([folder, tmp_path / "copy"])
     assert [row["epoch"] for row in read_history(made)] == [1, 2]
     assert isinstance(evaluate_run(read_run(made)), Evaluated)
 
@@ -280,7 +288,7 @@ def test_an_online_run_that_was_continued_is_put_together(server, tmp_path):
     folder = finish(record, predictions(7, n=60))
     end_client()
     (run,) = [run for run in server.runs.values() if run["group"].startswith("continued/")]
-    assert [row["epoch"] for row in run["history"]] == [1, 2, 1, 2]
+    assert [row["epoch"] for row in run["history"]] == [1, 2]
     (made,), _ = resolve([f"wandb:{ENTITY}/{PROJECT}/continued"])
     assert same_files(made, folder)
 
@@ -344,6 +352,26 @@ def test_a_wrong_name_is_refused_in_one_line(server, capsys, tmp_path, name, rea
 
 def test_without_a_key_a_project_is_refused(here, capsys, tmp_path):
     assert "no W&B API key is configured" in refused(capsys, tmp_path, "wandb:me/project")
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "error"),
+    [("Runs", {"project": 1}, "AttributeError: "), ("RunOutputArtifacts", {}, "KeyError: ")],
+)
+def test_an_answer_that_the_client_cannot_read_is_refused(
+    server, capsys, tmp_path, monkeypatch, operation, answer, error
+):
+    monkeypatch.setattr(server, f"_{operation}", lambda variables: answer)
+    line = refused(capsys, tmp_path, f"wandb:{ENTITY}/{PROJECT}")
+    assert f"{ENTITY}/{PROJECT}" in line
+    assert f"W&B's client failed ({error}" in line
+    assert f"another version than wandb {wandb.__version__}" in line
+
+
+def test_where_wandb_is_offline_the_refusal_says_so(here, capsys, tmp_path):
+    here.setenv("WANDB_MODE", "offline")
+    here.setenv("WANDB_API_KEY", "a" * 40)
+    assert "W&B is set to offline" in refused(capsys, tmp_path, "wandb:me/project")
 
 
 def test_a_server_that_does_not_answer_is_refused(here, capsys, tmp_path):

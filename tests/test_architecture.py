@@ -43,6 +43,30 @@ def test_experiments_takes_only_the_metrics_from_analyze():
                 assert all(name.startswith("analyze.calibration") for name in names), path
 
 
+def text_without_encoding(path):
+    """The lines that read or write text in whatever encoding the locale has."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func
+        called = called.id if isinstance(called, ast.Name) else called
+        owner = getattr(getattr(node.func, "value", None), "id", "")
+        given = {keyword.arg for keyword in node.keywords}
+        modes = {a.value for a in node.args if isinstance(a, ast.Constant)}
+        binary = any(isinstance(mode, str) and "b" in mode for mode in modes)
+        others = (("os", "open"), ("Image", "open"))
+        opens = called in ("open", "fdopen") and (owner, called) not in others and not binary
+        text = opens or called in ("read_text", "write_text") or "text" in given
+        if text and "encoding" not in given:
+            yield node.lineno
+
+
+def test_text_is_utf_8_whatever_the_locale():
+    for top in ("clsloss", "experiments", "analyze"):
+        for path in (ROOT / top).rglob("*.py"):
+            assert list(text_without_encoding(path)) == [], path
+
+
 @pytest.mark.parametrize("module", ["experiments.config"])
 def test_options_need_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

@@ -1,8 +1,10 @@
 import dataclasses
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+from experiments import study as studies
 from experiments.config import BOOKKEEPING, Refused, RunConfig, parse, parse_milestones
 
 
@@ -101,3 +103,23 @@ def test_run_names_are_unique_readable_and_one_folder():
 def test_milestones_are_fractions_or_epochs():
     assert parse_milestones("0.5,0.75", 30) == [Fraction(1, 2), Fraction(3, 4)]
     assert parse_milestones("150,250", 350) == [Fraction(150, 350), Fraction(250, 350)]
+
+
+def test_a_home_folder_that_no_shell_replaced_is_replaced(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    paths = ["output", "data_dir", "teacher", "test_probabilities"]
+    for name in [*paths, "train_labels"]:
+        for text, expected in (("~/x", f"{tmp_path}/x"), ("x~/~", "x~/~"), ("./x.npy", "x.npy")):
+            found = getattr(parse([f"--{name.replace('_', '-')}={text}"]), name)
+            assert str(Path(found)) == expected
+    with pytest.raises(Refused, match="--output ~nobody-at-all/x: there is no such home"):
+        parse(["--output=~nobody-at-all/x"])
+
+
+def test_a_study_s_paths_are_in_the_home_folder_too(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parameters = "output: {value: ~/runs}, data_dir: {value: ~/data}"
+    (tmp_path / "mine.yaml").write_text(f"method: grid\nparameters: {{{parameters}}}\n")
+    (run,) = studies.read("~/mine.yaml").runs
+    assert run.data_dir == tmp_path / "data"
+    assert run.folder.parent == tmp_path / "runs" / "mine"

@@ -1,6 +1,10 @@
 """What Weights & Biases gets, by its real client."""
 
 import json
+import os
+import pty
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -10,11 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 import wandb
-from conftest import ROOT, TINY, command, environment, flags, metrics
-from wandb_server import serving
+from conftest import ROOT, TINY, command, environment, flags, metrics, stop_after
+from wandb_server import PROJECT, serving
 
 from experiments import tracking
 from experiments.config import RunConfig
+from experiments.record import Record
 
 OPTIONS = TINY | {"epochs": 2, "tags": "a,b", "group": "mine"}
 
@@ -159,3 +164,152 @@ def test_a_server_that_is_gone_in_the_middle_does_not_hold_the_run(tmp_path):
     folder = next((tmp_path / "single").iterdir())
     assert len(metrics(folder)) == 6
     assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
+
+
+def sync(server, *folders):
+    """Upload offline runs by W&B's own command."""
+    subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", *folders],
+        env=environment(**server.environment()),
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+
+
+def whole(told, folder):
+    """That W&B has every epoch of a run once, and its end."""
+    lines = metrics(folder)
+    assert [row["epoch"] for row in told["history"]] == [line["epoch"] for line in lines]
+    for name in ("train/loss", "val/nll", "step"):
+        assert [row[name] for row in told["history"]] == [line[name] for line in lines]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert told["summary"]["test/nll"] == summary["test/nll"]
+    assert told["exitcode"] == 0
+
+
+def test_a_run_continued_offline_is_uploaded_whole_and_once(train_here, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    with serving() as server:
+        with monkeypatch.context() as patch:
+            stop_after(patch, step=15)
+            folder, status = train_here(epochs=3, wandb="offline")
+        assert status == 128 + signal.SIGTERM
+        wandb.teardown()  # all is written now
+        (first,) = folder.glob("wandb/offline-run-*")
+        sync(server, first)
+        time.sleep(1.1)  # the folders' names have whole seconds
+        assert train_here(epochs=3, wandb="offline")[1] == 0
+        wandb.teardown()
+        (last,) = folder.glob("wandb/offline-run-*")
+        assert last != first
+        sync(server, last)
+    (told,) = server.runs.values()
+    whole(told, folder)
+
+
+def test_a_killed_run_goes_on_in_its_own_wandb_run(cli, tmp_path):
+    options = OPTIONS | {"output": tmp_path, "wandb": "online", "epochs": 4}
+    with serving() as server:
+        variables = server.environment()
+        run = subprocess.Popen(
+            command(options), cwd=ROOT, env=environment(**variables), stdout=subprocess.DEVNULL
+        )
+        while not any("history" in told for told in list(server.runs.values())):
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.kill()
+        run.wait()
+        (folder,) = (tmp_path / "single").iterdir()
+        # At the latest now the server has epochs that the newest checkpoint does not.
+        for path in (folder / "checkpoints").iterdir():
+            shutil.rmtree(path)
+        done = cli(*flags(options), **variables)
+    assert done.returncode == 0, done.stderr
+    (told,) = server.runs.values()
+    whole(told, folder)
+    assert len(list(folder.glob("wandb/run-*"))) == 1
+
+
+def test_every_training_is_a_wandb_run_of_its_own(tmp_path):
+    def begin(output, **options):
+        config = RunConfig.from_options(OPTIONS | {"output": tmp_path / output} | options)
+        record = Record(config)
+        record.begin({})
+        record.close()
+        return json.loads((config.folder / "config.json").read_text())["instance"]
+
+    first = begin("a")
+    assert begin("a") == first
+    assert len({first, begin("b"), begin("a", fresh=True)}) == 3
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """What becomes of W&B runs in a terminal whose user types nothing, with the warnings."""
+    place = tmp_path_factory.mktemp("terminal")
+    variables = environment(TERM="xterm", HOME=str(place), PYTHONPATH=str(ROOT))
+    worker, output = str(ROOT / "tests" / "tracking_worker.py"), str(place / "runs")
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(place)
+        os.execve(sys.executable, [sys.executable, worker, output], variables)
+    said = b""
+    try:
+        while part := os.read(terminal, 1 << 16):
+            said += part
+            assert b"Enter your choice" not in said, "it asks"
+            assert b"API key and hit enter" not in said, "it asks"
+    except OSError:  # the end, on Linux
+        pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        assert os.waitpid(child, 0)[1] == 0, said.decode()
+    found, warnings = {}, []
+    for line in said.decode().splitlines():
+        if line.startswith("{"):
+            told = json.loads(line)
+            found[told["what"]] = told | {"warnings": warnings}
+            warnings = []
+        else:
+            warnings.append(line)
+    return found
+
+
+@pytest.mark.parametrize("what", ["option", "variable", "shared", "file"])
+def test_a_key_is_never_asked_for(begun, what):
+    told = begun[what]
+    assert told["mode"] == "offline"
+    online = what != "file"  # there it is W&B's default, and nobody has asked for it
+    assert len(told["warnings"]) == online
+    assert all("No API key configured" in line for line in told["warnings"])
+    assert told["project"] == ("of-the-file" if what == "file" else PROJECT)
+
+
+def test_what_wandb_does_not_take_is_logged_offline_with_one_warning(begun):
+    reasons = {
+        "key of the wrong form": "API key",
+        "nonsense": "Input should be 'online'",
+        "bad project": "Invalid project name 'a/b'",
+        "bad variable": "Invalid project name 'a/b'",
+        "bad tag": "between 1 and 64 characters",
+        "bad folder": "WANDB_DIR=/proc/nowhere cannot be written",
+    }
+    for what, reason in reasons.items():
+        (warning,) = begun[what]["warnings"]
+        assert reason in warning
+        assert begun[what]["mode"] == "offline"
+        assert begun[what]["project"] == PROJECT
+    assert begun["no key at all"]["warnings"] == []
+    assert "mode" not in begun["disabled by file"]
+
+
+def test_wandb_s_variables_are_taken_where_no_option_is_given(begun):
+    names = ("project", "entity", "group", "name", "tags")
+    assert [begun["variables"][name] for name in names] == ["p", "e", "g", "n", ["x", "y"]]
+    assert [begun["options first"][name] for name in names] == ["q", "e", "h", "n", ["z"]]
+    assert "/elsewhere/deep/wandb/offline-run-" in begun["variables"]["folder"]
+    assert begun["no key at all"]["group"].startswith("no key at all/ce/")
+    # Where an agent was started is not where its user wants W&B's files.
+    assert "/runs/agent/" in begun["agent"]["folder"]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT, environment
+from conftest import ROOT, environment, metrics
 from studies import write
 from wandb_server import ENTITY, PROJECT, SWEEP, serving
 
@@ -51,17 +51,25 @@ def test_an_agent_trains_the_runs_of_a_study(tmp_path, capsys):
         created = wandb("sweep", "--entity", ENTITY, "--project", PROJECT, str(study))
         assert f"wandb agent {ENTITY}/{PROJECT}/{SWEEP}" in created.stderr
         wandb("agent", f"{ENTITY}/{PROJECT}/{SWEEP}")
+        runs = studies.read(str(study)).runs
+        trained = [(run.folder / "model.safetensors").stat() for run in runs]
+        # Another sweep over one of them: it is done, and W&B has its metrics all the same.
+        one = tmp_path / "one.yaml"
+        one.write_text(study.read_text().replace("[ce, 'focal:gamma=3']", "[ce]"))
+        wandb("sweep", "--entity", ENTITY, "--project", PROJECT, str(one))
+        wandb("agent", f"{ENTITY}/{PROJECT}/{SWEEP}")
 
-    runs = studies.read(str(study)).runs
     assert all((run.folder / "summary.json").exists() for run in runs)
-    assert len(server.runs) == 2
-    for run, told in zip(runs, server.runs.values(), strict=True):
+    assert [(run.folder / "model.safetensors").stat() for run in runs] == trained
+    assert len(server.runs) == 3
+    for run, told in zip([*runs, runs[0]], server.runs.values(), strict=True):
         summary = json.loads((run.folder / "summary.json").read_text())
         assert told["exitcode"] == 0
         assert told["sweep"] == SWEEP
         assert f"/{run.loss}/" in told["group"]
         assert told["summary"]["test/accuracy"] == summary["test/accuracy"]
         assert [line["epoch"] for line in told["history"]] == [1]
+        assert told["history"][0]["val/nll"] == metrics(run.folder)[0]["val/nll"]
 
     # What the agent has trained is done here too.
     assert main(["run", str(study)]) == 0

@@ -25,10 +25,20 @@ def resolve(paths: Iterable[str | Path]) -> tuple[list[Path], list[LeftOut]]:
     """
     paths = list(paths)
     names = [p for p in paths if isinstance(p, str) and online.is_name(p)]
-    local = find_run_folders((Path(p) for p in paths if p not in names), offline.is_wandb_folder)
+    local = find_run_folders(
+        (_at_home(Path(p)) for p in paths if p not in names), offline.is_wandb_folder
+    )
     folders = [folder for folder in local if is_run_folder(folder)]
     inside = {folder.resolve() for folder in folders}
     alone = [f for f in local if f not in folders and not inside & set(f.resolve().parents)]
     made, left_out = offline.as_run_folders(alone)
     fetched = [folder for name in names for folder in online.fetch(name)]
     return list(dict.fromkeys(folders + made + fetched)), left_out
+
+
+def _at_home(path: Path) -> Path:
+    """The path, with the home folder for a ~ that no shell has replaced."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: there is no such home folder") from error

@@ -54,8 +54,7 @@ def _as_run_folder(logs: Sequence[Path]) -> Path | LeftOut | None:
         state.update(str(predictions[log].is_file()).encode())
 
     def write(parent: Path) -> Path:
-        # the names of the folders begin with the time, but may have been changed since
-        attempts = sorted(map(_inspect, logs), key=lambda attempt: attempt.started)
+        attempts = sorted(map(_inspect, logs), key=_reach)
         if attempts[-1].job != "train":
             raise _OtherJob
         folder = _together(attempts).write(parent)
@@ -88,7 +87,7 @@ class _Attempt:
     """What one log says: the whole of a run, or the part between two interruptions."""
 
     log: Path
-    started: str = ""
+    begun: bool = False
     title: str = ""
     job: str = ""
     config: dict[str, Any] = field(default_factory=dict)
@@ -96,6 +95,15 @@ class _Attempt:
     summary: dict[str, Any] = field(default_factory=dict)
     ended: bool = False
     staged: list[Path] = field(default_factory=list)
+
+
+def _reach(attempt: _Attempt) -> tuple[bool, float, bool]:
+    """How far a run had come: the order of its logs, which no clock that was set can change.
+
+    A run that has concluded says its status; any other, how many epochs it has trained.
+    """
+    epochs = [row["epoch"] for row in attempt.history if isinstance(row.get("epoch"), int | float)]
+    return "status" in attempt.summary, max(epochs, default=0), attempt.ended
 
 
 def _together(attempts: Sequence[_Attempt]) -> Tracked:
@@ -129,7 +137,7 @@ def _inspect(log: Path) -> _Attempt:
         except ValueError as error:
             raise Unreadable(f"{log.name} was not read as JSON: {error}") from error
         _take(record, attempt)
-    if not attempt.started:
+    if not attempt.begun:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise Unreadable(f"{log.name} tells of no run" + (f" ({said[-1]})" if said else ""))
     return attempt
@@ -139,7 +147,7 @@ def _take(record: dict[str, Any], attempt: _Attempt) -> None:
     """Adds what a record says."""
     match record:
         case {"type": "run", "run": run}:
-            attempt.started, attempt.job = run["start_time"], run.get("job_type", "")
+            attempt.begun, attempt.job = True, run.get("job_type", "")
             attempt.title = run.get("display_name", "")
             attempt.config |= run.get("config", {}).get("update", {})
         case {"type": "config", "config": {"update": update}}:

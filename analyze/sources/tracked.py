@@ -51,12 +51,13 @@ class Tracked:
         folder = parent / self.name
         folder.mkdir(parents=True)
         described = {"config": options, **self._resolved, "wandb": tracked}
-        (folder / "config.json").write_text(json.dumps(described, indent=2))
+        (folder / "config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
         lines = [json.dumps(row) + "\n" for row in as_trained(self.history)]
-        (folder / "metrics.jsonl").write_text("".join(lines))
+        (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
         # A summary without a status is of a run that was stopped, to be continued.
         if self.state == FINISHED and "status" in self.summary:
-            (folder / "summary.json").write_text(json.dumps(_ours(self.summary), indent=2))
+            summary = json.dumps(_ours(self.summary), indent=2)
+            (folder / "summary.json").write_text(summary, encoding="utf-8")
         return folder
 
 
