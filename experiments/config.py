@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
+
+from experiments import values
 
 Dataset = Literal["cifar10", "cifar100", "digits", "folder"]
 Schedule = Literal["onecycle", "cosine", "multistep", "constant"]
@@ -47,6 +50,11 @@ BOOKKEEPING = frozenset(
         "threads",
     ]
 )
+
+# W&B's sweep files may give these as lists, too.
+LISTS = frozenset(["class_weights", "milestones", "tags"])
+
+_LONGEST_NAME = 255  # what file systems allow, in bytes
 
 
 class Refused(ValueError):
@@ -188,6 +196,8 @@ class RunConfig:
             _require(self, name, "at least 1", lambda v: v >= 1)
         for name in ("lr", "val_size"):
             _require(self, name, "a positive number", lambda v: math.isfinite(v) and v > 0)
+        whole = "a fraction below 1, or a whole number of images"
+        _require(self, "val_size", whole, lambda v: v < 1 or v == int(v))
         for name in ("weight_decay", "clip_norm"):
             _require(self, name, "a number >= 0", lambda v: math.isfinite(v) and v >= 0)
         for name in ("seed", "split_seed"):
@@ -213,8 +223,11 @@ class RunConfig:
             _require(
                 self,
                 name,
-                "a folder's name, without / and not starting with a dot",
-                lambda v: "/" not in v and not v.startswith("."),
+                f"a folder's name of at most {_LONGEST_NAME} bytes, without / and not starting "
+                "with a dot",
+                lambda v: (
+                    "/" not in v and not v.startswith(".") and len(os.fsencode(v)) <= _LONGEST_NAME
+                ),
             )
         _require(self, "study", "not empty", bool)
         parse_interval(self.checkpoint_every)
@@ -245,7 +258,7 @@ class RunConfig:
                 raise Refused(
                     f"unknown option {_flag(name)}{hint} (python train.py --help lists all)"
                 )
-        return cls(**{name: _convert(name, kinds[name], v) for name, v in options.items()})
+        return cls(**{name: convert(name, value) for name, value in options.items()})
 
     @cached_property
     def hash(self) -> str:
@@ -256,6 +269,8 @@ class RunConfig:
     def run_name(self) -> str:
         """``--name``, or a readable and unique one."""
         label = re.sub(r"[^\w.=+*,-]+", "_", f"{self.model}-{self.loss}")[:120]
+        # A loss may be named in Greek: two bytes a letter.
+        label = label.encode()[: _LONGEST_NAME - 35].decode(errors="ignore")
         return self.name or f"{label}-s{self.seed}-{self.hash}"
 
     @cached_property
@@ -403,17 +418,19 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401 (as `kind` says)
-    """A text from a command line, or a value from a study file, as the type of the option."""
-    text = str(value)
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise Refused(f"{_flag(name)} must be true or false, got {text!r}")
-        return text.lower() == "true"
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            noun = "an integer" if kind is int else "a number"
-            raise Refused(f"{_flag(name)} must be {noun}, got {text!r}") from None
-    return Path(text) if kind is Path else text
+def kind(name: str) -> object:
+    """The type of an option; None where there is none of that name."""
+    return _kinds().get(name)
+
+
+def convert(name: str, value: object) -> Any:  # noqa: ANN401 (as the option says)
+    """A text from a command line, or a value from a study file, as the type of the option.
+
+    Raises:
+        Refused: if it is none.
+    """
+    try:
+        text = values.join(value) if name in LISTS else str(value)
+        return values.convert(text, _kinds()[name])
+    except ValueError as error:
+        raise Refused(f"{_flag(name)} must be {error}, got {str(value)!r}") from None

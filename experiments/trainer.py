@@ -175,6 +175,8 @@ class Trainer:
                 f"{self.config.loss} gives one number per batch: its mean over processes and "
                 "accumulation steps stands for the whole batch"
             )
+        for remark in self.dataset.remarks:
+            self.progress.print(remark)
         if steps < FEW_STEPS:
             self.progress.print(
                 f"{steps:,} optimizer steps in all are few: a smaller --batch-size and --lr, or "
@@ -386,6 +388,7 @@ class Trainer:
             "labels": self.dataset.notes,
             "teacher": learner.teacher.identity if learner.teacher else None,
             "classes": list(self.dataset.classes),
+            "remarks": list(self.dataset.remarks),
             "mean": self.dataset.mean,
             "std": self.dataset.std,
             "sizes": {
