@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import sys
 
+from experiments import home
 from experiments.config import Refused, parse
 
 
 def main() -> int:
     """Read the command line, train, and return the exit status."""
+    home.provide()
     try:
         config = parse()
         # torch takes seconds to import: --help and a mistyped option should not wait for it.
         from experiments import distributed
         from experiments.trainer import train
 
-        status = train(config)
+        try:
+            status = train(config)
+        except SystemExit as end:
+            reason = (
+                f"code that the run imports has ended its process, with exit status {end.code}"
+            )
+            return _say(f"train.py: {reason}", 3)
         distributed.leave()
         return status
     except Refused as refusal:

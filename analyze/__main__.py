@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analyze import home
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -91,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     conformance.set_defaults(run=_conformance)
     options = parser.parse_args(arguments)
+    home.provide()
     status: int = options.run(options)
     return status
 

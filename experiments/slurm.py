@@ -22,6 +22,7 @@ from typing import Any
 from experiments import worker
 from experiments.config import Refused, RunConfig
 from experiments.processes import Job, share_of_threads, start_server
+from experiments.state import read_json
 
 _MINUTES = 240
 _FEWEST_MINUTES = 5  # SLURM warns 90 s before the end: something has to be trained before that
@@ -75,7 +76,7 @@ def queue(runs: Sequence[RunConfig]) -> dict[Path, str]:
     submitted: dict[Path, str] = {}
     for folder in {_folder(run) for run in runs}:
         for file in folder.glob("*.json"):
-            numbers = json.loads(file.read_text())
+            numbers = read_json(file) or {}
             submitted |= {folder.parent / name: job for name, job in numbers.items()}
     if not submitted:
         return {}
@@ -132,7 +133,8 @@ class Element:
             The exit status of the run.
         """
         status = worker.execute(run) if self.processes == 1 else _together(run, self.processes)
-        if status - 128 in _WARNINGS:
+        # Killed by a warning: it came before the run listened.
+        if status - 128 in _WARNINGS or -status in _WARNINGS:
             _ask("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
         return status
 
@@ -158,6 +160,8 @@ def _together(run: RunConfig, processes: int) -> int:
         while received:
             job.signal(received.pop(0))
         wait(job.sentinels(), timeout=1)
+    if complaint := job.complaint():
+        print(complaint, flush=True)
     return status
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,7 +49,14 @@ class Standing:
 
 
 def look(config: RunConfig) -> Standing:
-    """Where a run stands."""
+    """Where a run stands; a run whose folder cannot be read has failed."""
+    try:
+        return _look(config)
+    except OSError as error:
+        return Standing(State.FAILED, 0, f"cannot read {error.filename} ({error.strerror})")
+
+
+def _look(config: RunConfig) -> Standing:
     folder = config.folder
     if (summary := read_json(folder / "summary.json")) is not None:
         return _concluded(config, summary)
@@ -66,14 +73,22 @@ def look(config: RunConfig) -> Standing:
 
 
 def fail(config: RunConfig, reason: str) -> None:
-    """Note that a run failed, and why. The first reason stays: the others follow from it."""
+    """Note that a run failed, and why. The first reason stays: the others follow from it.
+
+    Raises:
+        OSError: if the run's folder cannot be written.
+    """
     note = json.dumps({"reason": reason, "log": LOG, "time": time.time()}, indent=2) + "\n"
+    path = config.folder / FAILURE
     try:
-        handle = os.open(config.folder / FAILURE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        with path.open("x") as file:
+            file.write(note)
     except FileExistsError:
         return
-    with os.fdopen(handle, "w") as file:
-        file.write(note)
+    except OSError:
+        with contextlib.suppress(OSError):  # half a note says nothing, and keeps out a whole one
+            path.unlink(missing_ok=True)
+        raise
 
 
 def forgive(config: RunConfig) -> None:
@@ -90,7 +105,7 @@ def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
         note = f"test accuracy {accuracy:.2%}" if isinstance(accuracy, float) else ""
         return Standing(State.DONE, config.epochs, note)
     note = f"the loss is not finite at step {summary.get('diverged_step')}"
-    return Standing(State.DIVERGED, config.epochs, note)
+    return Standing(State.DIVERGED, _epochs(config.folder), note)
 
 
 def _changed_loss(config: RunConfig) -> list[str]:
@@ -109,9 +124,13 @@ def _epochs(folder: Path) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none, or the file is damaged."""
+    """The object in a JSON file; None where there is none, or the file is damaged.
+
+    Raises:
+        OSError: where there is one that cannot be read, another user's perhaps.
+    """
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return content if isinstance(content, dict) else None

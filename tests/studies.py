@@ -31,12 +31,13 @@ def write(folder: Path, *lines: str, name: str = "tiny") -> Path:
     return path
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """The real command, in the background."""
+def start(*arguments: object, group: bool = False, **extra: str) -> subprocess.Popen[str]:
+    """The real command, in the background, and as a group of its own where it is asked for."""
     return subprocess.Popen(
         [sys.executable, "-m", "experiments", *map(str, arguments)],
         cwd=ROOT,
-        env=environment(),
+        env=environment(**extra),
+        start_new_session=group,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
