@@ -220,13 +220,22 @@ def test_a_full_disk_is_a_failure_with_its_reason(tmp_path, run):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_folder_for_temporary_files_with_a_long_name_is_no_obstacle(tmp_path):
+def test_a_long_tmpdir_and_a_user_without_name_and_home_are_no_obstacle(tmp_path):
     long = tmp_path / ("x" * 110)
     long.mkdir()
     study = write(tmp_path, "epochs: {value: 1}")
-    runner = start("run", study, "--output", tmp_path, TMPDIR=str(long))
+    command = ("run", study, "--output", tmp_path, "--set", "wandb=auto")
+    before = ["env", "--unset=HOME", "--unset=USER", "--unset=LOGNAME"]
+    if os.getuid() == 0:  # who may still read and write what root may
+        rights = "+dac_override,+dac_read_search"
+        before += ["setpriv", "--reuid=54321", "--clear-groups", f"--inh-caps={rights}"]
+        before += [f"--ambient-caps={rights}"]
+    runner = start(*command, before=before, TMPDIR=str(long))
     output = runner.communicate(timeout=120)[0]
     assert runner.returncode == 0, output
+    [log] = tmp_path.glob("*/*/log.txt")
+    assert "Traceback" not in output + log.read_text()
+    assert "home" not in log.read_text()  # nor does W&B miss one
 
 
 def test_ctrl_c_is_heard_while_the_server_starts(tmp_path):
