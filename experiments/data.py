@@ -284,7 +284,13 @@ def _cifar(name: str, root: Path) -> Source:
 
 def _folder(root: Path, image_size: int) -> Source:
     """``root/train/CLASS/*`` and ``root/test/CLASS/*``, the layout of ImageFolder."""
-    decoded = folder.read(root, image_size)
+    try:
+        decoded = folder.read(root, image_size)
+    except MemoryError as error:
+        raise Refused(
+            f"--image-size {image_size}: memory does not hold the images ({error}): choose a "
+            "smaller size"
+        ) from error
     parts = [
         _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p]) for p in image_files.PARTS
     ]

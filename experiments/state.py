@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import locks, loss_source
-from experiments.config import RunConfig
+from experiments.config import Refused, RunConfig
 
 # Files that a study adds to the folder of a run.
 LOG, FAILURE = "log.txt", "failure.json"
@@ -49,11 +49,11 @@ class Standing:
 
 
 def look(config: RunConfig) -> Standing:
-    """Where a run stands; a run whose folder cannot be read has failed."""
+    """Where a run stands; one that cannot be looked at has failed."""
     try:
         return _look(config)
-    except OSError as error:
-        return Standing(State.FAILED, 0, f"cannot read {error.filename} ({error.strerror})")
+    except Refused as refusal:
+        return Standing(State.FAILED, _epochs(config.folder), str(refusal))
 
 
 def _look(config: RunConfig) -> Standing:
@@ -127,10 +127,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is none, or the file is damaged.
 
     Raises:
-        OSError: where there is one that cannot be read, another user's perhaps.
+        Refused: where it cannot be read, and so nothing is known of it.
     """
     try:
         content = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Refused(f"cannot read {path} ({error.strerror})") from error
+    except ValueError:
         return None
     return content if isinstance(content, dict) else None

@@ -323,6 +323,12 @@ def test_images_that_no_memory_holds_are_refused_before_they_are_decoded(root, d
     assert not decodings
 
 
+def test_images_for_which_memory_is_short_are_refused(root, monkeypatch):
+    monkeypatch.setattr(folder, "_refuse_too_large", lambda *_: None)  # as if there were enough
+    with pytest.raises(Refused, match=r"--image-size 9999999: memory does not hold the images"):
+        data.load(RunConfig(dataset="folder", data_dir=root, image_size=9_999_999))
+
+
 # -------------------------------------------------------------------------------------- the cache
 
 
