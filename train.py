@@ -9,9 +9,10 @@ import sys
 def main() -> int:
     """Read the command line, train, and return the exit status."""
     try:
-        from experiments import signals
+        from experiments import home, signals
 
         signals.note_interrupts()
+        home.provide()
         return _run()
     except KeyboardInterrupt:
         return _interrupted()
@@ -39,7 +40,13 @@ def _run() -> int:
         from experiments import distributed
         from experiments.trainer import train
 
-        status = train(config)
+        try:
+            status = train(config)
+        except SystemExit as end:
+            reason = (
+                f"code that the run imports has ended its process, with exit status {end.code}"
+            )
+            return _say(f"train.py: {reason}", 3)
         distributed.leave()
         return status
     except Exception as error:

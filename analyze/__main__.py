@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analyze import home
 from analyze.errors import UsageError, writing
 from analyze.printing import print_anything
 
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     conformance.set_defaults(run=_conformance)
     options = parser.parse_args(arguments)
+    home.provide()
     try:
         status: int = options.run(options)
     except UsageError as error:

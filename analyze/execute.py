@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from traitlets.config import Config
 
+from analyze import home
 from analyze.printing import print_anything
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
@@ -25,6 +26,8 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 SECONDS = 180  # a cell
+LONGEST_FOLDER = 64  # bytes
+SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR is longer
 
 
 def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
@@ -44,7 +47,7 @@ def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     environment = dict(os.environ) | ({} if source is None else {"ANALYZE_SOURCE": source})
-    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+    with tempfile.TemporaryDirectory(prefix="kernel-", dir=_short_folder()) as sockets:
         client = NotebookClient(
             notebook,
             timeout=SECONDS,
@@ -59,6 +62,14 @@ def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
     return notebook
 
 
+def _short_folder() -> str:
+    """A folder for temporary files with a path that leaves room for a socket's, 100 bytes."""
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) <= LONGEST_FOLDER:
+        return usual
+    return next((short for short in SHORT if os.access(short, os.W_OK)), usual)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Executes and writes the notebooks; exit status 3 where a cell failed, after the others."""
     print_anything()
@@ -67,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("notebooks", type=Path, nargs="*", default=everything, metavar="NOTEBOOK")
     parser.add_argument("--out", type=Path, help="folder for the results (default: in place)")
     options = parser.parse_args(arguments)
+    home.provide()
     if options.out:
         options.out = options.out.expanduser()
         options.out.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from experiments import launched
+from experiments import home, launched
 from experiments import study as studies
 from experiments.board import Board, Survey
 from experiments.config import Refused, RunConfig
@@ -20,6 +21,7 @@ DONE, REFUSED, INCOMPLETE = 0, 2, 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, do what it says, and return the exit status."""
+    home.provide()
     print_anything()
     options = command_line().parse_args(arguments)
     try:
@@ -125,6 +127,8 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     if options.slurm and options.launcher != "slurm":
         raise Refused("--slurm needs --launcher slurm")
     _check_writable(study)
+    if study.entity:
+        os.environ["WANDB_ENTITY"] = study.entity  # the runs' processes inherit it
     survey = Survey(study)
     again = (State.FAILED,) if options.retry else ()
     todo = [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)]

@@ -31,12 +31,14 @@ class Survey:
     Attributes:
         standings: of each run, by its folder.
         interrupted: why runs ended before their time, though they have not failed.
+        unnoted: why runs failed whose folders could not take a note of it.
     """
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self.standings = {run.folder: look(run) for run in study.runs}
         self.interrupted: dict[Path, str] = {}
+        self.unnoted: dict[Path, str] = {}
 
     def refresh(self, mine: Iterable[Path] = ()) -> None:
         """Look again at everything that may have changed.
@@ -49,10 +51,16 @@ class Survey:
             before = self.standings[run.folder].state
             if before in (State.DONE, State.DIVERGED):
                 continue
-            now = look(run)
+            self.standings[run.folder] = now = self.look(run)
             if run.folder in mine:
-                now = Standing(State.RUNNING, now.epoch)
-            self.standings[run.folder] = now
+                self.standings[run.folder] = Standing(State.RUNNING, now.epoch)
+
+    def look(self, run: RunConfig) -> Standing:
+        """Where a run stands, by its folder and by what was seen here."""
+        now = look(run)
+        why = self.unnoted.get(run.folder)
+        lost = why and now.state in (State.WAITING, State.STOPPED)
+        return Standing(State.FAILED, now.epoch, why or "") if lost else now
 
     def runs(self, *states: State) -> list[tuple[RunConfig, Standing]]:
         """The runs in any of these states, in the study's order."""
@@ -60,13 +68,17 @@ class Survey:
         return [(run, standing) for run, standing in pairs if standing.state in states]
 
     def progress(self) -> tuple[int, int]:
-        """Epochs trained, and epochs in all; a run that is over has trained all of its own."""
-        trained = total = 0
-        for run in self.study.runs:
-            standing = self.standings[run.folder]
-            total += run.epochs
-            trained += run.epochs if standing.state.over else min(standing.epoch, run.epochs)
-        return trained, total
+        """Epochs trained, and epochs in all."""
+        trained = sum(self._trained(run) for run in self.study.runs)
+        return trained, sum(run.epochs for run in self.study.runs)
+
+    def left(self) -> int:
+        """Epochs that are to be trained yet: a run that is over has none, however it ended."""
+        going = (run for run in self.study.runs if not self.standings[run.folder].state.over)
+        return sum(run.epochs - self._trained(run) for run in going)
+
+    def _trained(self, run: RunConfig) -> int:
+        return min(self.standings[run.folder].epoch, run.epochs)
 
     def headline(self) -> str:
         """``demo: 18 runs, 5 done, 2 running, 11 waiting``."""
@@ -80,7 +92,8 @@ class Survey:
         for run, standing in self.runs(State.DIVERGED, State.FAILED, State.STOPPED):
             if why := standing.note or self.interrupted.get(run.folder):
                 lines.append(f"{standing.state}: {run.run_name}: {why}")
-                lines.append(f"    log: {run.folder / LOG}")
+                if (run.folder / LOG).exists():
+                    lines.append(f"    log: {run.folder / LOG}")
         if self.runs(State.FAILED):
             lines.append("run --retry tries failed runs again")
         if self.interrupted:
@@ -147,6 +160,6 @@ class Board:
 
     def _time_left(self) -> str:
         """From the epochs since the start, as h:mm:ss; every runner's count."""
-        trained, total = self._survey.progress()
-        speed = (trained - self._before) / (time.monotonic() - self._started)
-        return clock((total - trained) / speed) if speed > 0 else "?"
+        trained = self._survey.progress()[0] - self._before
+        speed = trained / (time.monotonic() - self._started)
+        return clock(self._survey.left() / speed) if speed > 0 else "?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from experiments import suggestions
+from experiments import suggestions, values
 
 Dataset = Literal["cifar10", "cifar100", "digits", "folder"]
 Schedule = Literal["onecycle", "cosine", "multistep", "constant"]
@@ -52,6 +53,10 @@ BOOKKEEPING = frozenset(
 
 # Paths that may be empty: those of type Path are paths by that.
 _PATHS = ("train_labels", "test_probabilities", "teacher")
+# W&B's sweep files may give these as lists, too.
+LISTS = frozenset(["class_weights", "milestones", "tags"])
+
+_LONGEST_NAME = 255  # what file systems allow, in bytes
 
 
 class Refused(ValueError):
@@ -196,6 +201,8 @@ class RunConfig:
             _require(self, name, "at least 1", lambda v: v >= 1)
         for name in ("lr", "val_size"):
             _require(self, name, "a positive number", lambda v: math.isfinite(v) and v > 0)
+        whole = "a fraction below 1, or a whole number of images"
+        _require(self, "val_size", whole, lambda v: v < 1 or v == int(v))
         for name in ("weight_decay", "clip_norm"):
             _require(self, name, "a number >= 0", lambda v: math.isfinite(v) and v >= 0)
         for name in ("seed", "split_seed"):
@@ -221,8 +228,11 @@ class RunConfig:
             _require(
                 self,
                 name,
-                "a folder's name, without / and not starting with a dot",
-                lambda v: "/" not in v and not v.startswith("."),
+                f"a folder's name of at most {_LONGEST_NAME} bytes, without / and not starting "
+                "with a dot",
+                lambda v: (
+                    "/" not in v and not v.startswith(".") and len(os.fsencode(v)) <= _LONGEST_NAME
+                ),
             )
         _require(self, "study", "not empty", bool)
         parse_interval(self.checkpoint_every)
@@ -253,7 +263,7 @@ class RunConfig:
                 raise Refused(
                     f"unknown option {_flag(name)}{hint} (python train.py --help lists all)"
                 )
-        return cls(**{name: _convert(name, kinds[name], v) for name, v in options.items()})
+        return cls(**{name: convert(name, value) for name, value in options.items()})
 
     @cached_property
     def hash(self) -> str:
@@ -264,6 +274,8 @@ class RunConfig:
     def run_name(self) -> str:
         """``--name``, or a readable and unique one."""
         label = re.sub(r"[^\w.=+*,-]+", "_", f"{self.model}-{self.loss}")[:120]
+        # A loss may be named in Greek: two bytes a letter.
+        label = label.encode()[: _LONGEST_NAME - 35].decode(errors="ignore")
         return self.name or f"{label}-s{self.seed}-{self.hash}"
 
     @cached_property
@@ -409,22 +421,26 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _convert(name: str, kind: object, value: object) -> Any:  # noqa: ANN401 (as `kind` says)
-    """A text from a command line, or a value from a study file, as the type of the option."""
-    text = str(value)
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise Refused(f"{_flag(name)} must be true or false, got {text!r}")
-        return text.lower() == "true"
-    if text.startswith("~") and (kind is Path or name in _PATHS):
-        text = str(expanded(_flag(name), text))
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            noun = "an integer" if kind is int else "a number"
-            raise Refused(f"{_flag(name)} must be {noun}, got {text!r}") from None
-    return Path(text) if kind is Path else text
+def kind(name: str) -> object:
+    """The type of an option; None where there is none of that name."""
+    return _kinds().get(name)
+
+
+def convert(name: str, value: object) -> Any:  # noqa: ANN401 (as the option says)
+    """A text from a command line, or a value from a study file, as the type of the option.
+
+    Raises:
+        Refused: if it is none.
+    """
+    try:
+        text = values.join(value) if name in LISTS else str(value)
+        if text.startswith("~") and (_kinds()[name] is Path or name in _PATHS):
+            text = str(expanded(_flag(name), text))
+        return values.convert(text, _kinds()[name])
+    except Refused:
+        raise
+    except ValueError as error:
+        raise Refused(f"{_flag(name)} must be {error}, got {str(value)!r}") from None
 
 
 def expanded(what: str, path: str) -> Path:

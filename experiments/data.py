@@ -25,10 +25,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments import class_weights, folder, label_file, labels, locks, selection
+from experiments import (
+    class_weights,
+    folder,
+    image_files,
+    label_file,
+    labels,
+    locks,
+    selection,
+)
 from experiments.config import Refused, RunConfig
 from experiments.fingerprint import fingerprint
 from experiments.randomness import Stream
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -57,11 +67,12 @@ class Images:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as published: its training and test images, and the names of its classes."""
+    """A data set as published: its images, the names of its classes, and remarks on them."""
 
     train: Images
     test: Images
     classes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,7 @@ class Data:
         class_weights: float32, (C,), or None where classes weigh the same.
         test_probabilities: people's distributions over the test images, float32, (N, C).
         notes: what became of the labels and the SHA-256 of the label files, for the record.
+        remarks: lines that whoever trains on it should read.
     """
 
     train: Images
@@ -89,6 +101,7 @@ class Data:
     class_weights: Tensor | None = None
     test_probabilities: Tensor | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def images_sha256(self) -> str:
         """Over the pixels of all three parts, and the labels of validation and test."""
@@ -120,7 +133,8 @@ def load(config: RunConfig) -> Data:
         notes["test_probabilities_sha256"] = fingerprint(path)
     mean, std = _moments(train.pixels)
     weights = class_weights.resolve(config.class_weights, train.targets, source.classes)
-    return Data(train, val, source.test, source.classes, mean, std, weights, human, notes)
+    remarks = source.remarks + _missing(train.targets, source.classes)
+    return Data(train, val, source.test, source.classes, mean, std, weights, human, notes, remarks)
 
 
 def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Images]:
@@ -181,6 +195,17 @@ def _relabelled(
     targets = labels.assign(targets, images.index, len(classes), config)
     notes |= labels.describe(targets, images.targets, len(classes))
     return replace(images, targets=targets), notes
+
+
+def _missing(targets: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """A remark on classes that no training image is of: the network cannot learn them."""
+    counts = labels.class_counts(targets, len(classes)).tolist()
+    missing = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if not missing:
+        return ()
+    more = ", ..." * (len(missing) > _SHOWN)
+    names = ", ".join(missing[:_SHOWN])
+    return (f"no training image is of {len(missing)} of {len(classes)} classes: {names}{more}",)
 
 
 def _test_probabilities(path: str, images: int, classes: tuple[str, ...]) -> Tensor:
@@ -259,8 +284,14 @@ def _cifar(name: str, root: Path) -> Source:
 
 def _folder(root: Path, image_size: int) -> Source:
     """``root/train/CLASS/*`` and ``root/test/CLASS/*``, the layout of ImageFolder."""
-    decoded = folder.read(root, image_size)
+    try:
+        decoded = folder.read(root, image_size)
+    except MemoryError as error:
+        raise Refused(
+            f"--image-size {image_size}: memory does not hold the images ({error}): choose a "
+            "smaller size"
+        ) from error
     parts = [
-        _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p]) for p in folder.PARTS
+        _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p]) for p in image_files.PARTS
     ]
-    return Source(parts[0], parts[1], decoded.classes)
+    return Source(parts[0], parts[1], decoded.classes, tuple(decoded.remarks))

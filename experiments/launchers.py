@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -18,6 +19,7 @@ from experiments.signals import IMPATIENT, Listener
 from experiments.state import LOG, State
 
 _TICK = 1.0  # seconds between two looks at the runs' folders
+_SIGNALS = {known.value: known.name for known in signal.Signals}
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 
@@ -146,10 +148,9 @@ class Local:
             if status == worker.TAKEN:
                 self._elsewhere.append(run)
                 continue
-            if -status in _CRASHES:
-                state.fail(run, f"crashed with {signal.Signals(-status).name}")
-            standing = state.look(run)
-            self._survey.standings[run.folder] = standing
+            if why := job.complaint() or _fault(status):
+                self._note(run, why)
+            self._survey.standings[run.folder] = standing = self._survey.look(run)
             if standing.state.over:
                 self._tell(run)
             elif standing.state == State.RUNNING:  # it has survived whoever waited for it
@@ -158,11 +159,19 @@ class Local:
                 self._survey.interrupted[run.folder] = why = _ending(status)
                 self._board.tell(f"stopped: {run.run_name}: {why}")
 
+    def _note(self, run: RunConfig, why: str) -> None:
+        """A run has failed, if its process has not left another result."""
+        if state.look(run).state not in (State.WAITING, State.STOPPED):
+            return
+        self._survey.unnoted[run.folder] = why
+        with contextlib.suppress(OSError):  # then only this process knows
+            state.fail(run, why)
+
     def _tell(self, run: RunConfig, where: str = "") -> None:
         standing = self._survey.standings[run.folder]
         place = f" {where}" if where else ""
         line = f"{standing.state}{place}: {run.run_name}: {standing.note}"
-        if standing.state != State.DONE:
+        if standing.state != State.DONE and (run.folder / LOG).exists():
             line += f"; log: {run.folder / LOG}"
         self._board.tell(line)
 
@@ -197,8 +206,16 @@ class Interruption(Listener):
             self._kind = signal.SIGKILL
 
 
+def _fault(status: int) -> str:
+    """Why a run has failed that ended with this status; nothing if it was stopped or killed."""
+    if -status in _CRASHES:
+        return f"crashed with {signal.Signals(-status).name}"
+    if status < 0 or status - 128 in _SIGNALS:
+        return ""
+    return f"its process ended with exit status {status}, and without a result"
+
+
 def _ending(status: int) -> str:
     """What an exit status says about a run that left no result."""
     number, verb = (-status, "killed") if status < 0 else (status - 128, "stopped")
-    names = {known.value: known.name for known in signal.Signals}
-    return f"{verb} by {names[number]}" if number in names else f"exit status {status}"
+    return f"{verb} by {_SIGNALS.get(number, f'signal {number}')}"

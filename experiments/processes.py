@@ -7,13 +7,15 @@ server never touches a GPU and never computes, so that its forks may.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing.util
 import os
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 
 from experiments import cores, worker
@@ -22,6 +24,8 @@ from experiments.config import Refused, RunConfig
 _FORKSERVER = get_context("forkserver")
 # Between the ends of the first and the last process of a run: the main one may wait for W&B.
 _GRACE = 60.0
+_LONGEST_FOLDER = 64  # of 108 bytes, names of some 30 below it included
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR is longer
 
 
 def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, str]]]:
@@ -34,10 +38,11 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
         Refused: if not even the number of GPUs could be told.
     """
     _FORKSERVER.set_forkserver_preload(worker.modules(runs))
+    with _short_paths(), _signals_ignored():
+        forkserver.ensure_running()
     answers, mouth = _FORKSERVER.Pipe(duplex=False)
     examiner = _FORKSERVER.Process(target=_examine, args=(runs, mouth), daemon=True)
-    with _signals_ignored():
-        examiner.start()
+    examiner.start()
     mouth.close()
     heard = []
     with contextlib.suppress(EOFError):
@@ -52,14 +57,36 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
 
 @contextlib.contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """What is ignored here stays ignored in the server, which has to outlive Ctrl-C."""
-    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    """What is ignored here stays ignored in the server, which has to outlive Ctrl-C.
+
+    Only while it is started: what it imports takes seconds, in which Ctrl-C should be heard.
+    """
+    before = [signal.signal(number, signal.SIG_IGN) for number in worker.UNHEARD]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in zip(worker.UNHEARD, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _short_paths() -> Iterator[None]:
+    """The server listens on a socket, whose path has room for some 100 bytes.
+
+    Raises:
+        Refused: where TMPDIR is longer, and no other folder for temporary files can be written.
+    """
+    usual = tempfile.gettempdir()
+    try:
+        if len(os.fsencode(usual)) > _LONGEST_FOLDER:
+            short = next((place for place in _SHORT if os.access(place, os.W_OK)), None)
+            if short is None:
+                raise Refused(f"TMPDIR is too long for sockets, {usual}: name a shorter folder")
+            tempfile.tempdir = short
+        multiprocessing.util.get_temp_dir()  # made and kept for the rest of this process
+        yield
+    finally:
+        tempfile.tempdir = usual
 
 
 def _examine(runs: Sequence[RunConfig], mouth: Connection) -> None:
@@ -122,16 +149,24 @@ class Job:
         self.config = config
         self._port = _free_port() if processes > 1 else None
         self._first_end: float | None = None
+        self._complaints, mouth = _FORKSERVER.Pipe(duplex=False)
         port = self._port.getsockname()[1] if self._port else 0
         self._processes = [
             _FORKSERVER.Process(
                 target=worker.forked,
-                args=(config, rank, surroundings(rank, processes, port, gpus)),
+                args=(config, rank, surroundings(rank, processes, port, gpus), mouth),
             )
             for rank in range(processes)
         ]
         for process in self._processes:
             process.start()
+        mouth.close()
+
+    def complaint(self) -> str:
+        """Why the run failed, if its folder could not take a note of it; else nothing."""
+        with contextlib.suppress(EOFError):
+            return str(self._complaints.recv()) if self._complaints.poll() else ""
+        return ""
 
     def sentinels(self) -> list[int]:
         """File descriptors that become ready when a process of the run ends."""

@@ -135,7 +135,8 @@ class Element:
             The exit status of the run.
         """
         status = worker.execute(run) if self.processes == 1 else _together(run, self.processes)
-        if status - 128 in _WARNINGS:
+        # Killed by a warning: it came before the run listened.
+        if status - 128 in _WARNINGS or -status in _WARNINGS:
             _ask("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
         return status
 
@@ -161,6 +162,8 @@ def _together(run: RunConfig, processes: int) -> int:
         while received:
             job.signal(received.pop(0))
         wait(job.sentinels(), timeout=1)
+    if complaint := job.complaint():
+        print(complaint, flush=True)
     return status
 
 

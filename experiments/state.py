@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -73,14 +73,22 @@ def _look(config: RunConfig) -> Standing:
 
 
 def fail(config: RunConfig, reason: str) -> None:
-    """Note that a run failed, and why. The first reason stays: the others follow from it."""
+    """Note that a run failed, and why. The first reason stays: the others follow from it.
+
+    Raises:
+        OSError: if the run's folder cannot be written.
+    """
     note = json.dumps({"reason": reason, "log": LOG, "time": time.time()}, indent=2) + "\n"
+    path = config.folder / FAILURE
     try:
-        handle = os.open(config.folder / FAILURE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(note)
     except FileExistsError:
         return
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(note)
+    except OSError:
+        with contextlib.suppress(OSError):  # half a note says nothing, and keeps out a whole one
+            path.unlink(missing_ok=True)
+        raise
 
 
 def forgive(config: RunConfig) -> None:
@@ -97,7 +105,7 @@ def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
         note = f"test accuracy {accuracy:.2%}" if isinstance(accuracy, float) else ""
         return Standing(State.DONE, config.epochs, note)
     note = f"the loss is not finite at step {summary.get('diverged_step')}"
-    return Standing(State.DIVERGED, config.epochs, note)
+    return Standing(State.DIVERGED, _epochs(config.folder), note)
 
 
 def _changed_loss(config: RunConfig) -> list[str]:

@@ -7,11 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from experiments import sweep_file
+from experiments import config, sweep_file
 from experiments.config import Refused, RunConfig, expanded
 from experiments.sweep_file import Choice
 
@@ -29,11 +26,13 @@ class Study:
         runs: one for each combination of the parameters' values; the first seed of everything
             comes first, so that a study cut short can be compared.
         parameters: for each option the values that it takes.
+        entity: whose runs they are on W&B; empty where the file does not say.
     """
 
     name: str
     runs: tuple[RunConfig, ...]
     parameters: Mapping[str, Sequence[Choice]]
+    entity: str = ""
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -51,7 +50,7 @@ class Study:
             name: choice
             for name, choices in self.parameters.items()
             for choice in choices
-            if str(choice.value) == str(getattr(run, name))
+            if config.convert(name, choice.value) == getattr(run, name)
         }
         return _culprit(chosen, refusal) or self.name
 
@@ -68,14 +67,15 @@ def read(file: str, settings: Sequence[str] = (), output: str | None = None) -> 
         Refused: naming the line of the file for everything that is wrong.
     """
     path = _find(file)
-    parameters = sweep_file.read(path)
+    sweep = sweep_file.read(path)
+    parameters = sweep.parameters
     parameters.setdefault("study", [Choice(path.stem, str(path))])
     for setting in settings:
         name, choices = _setting(setting)
         parameters[name] = choices
     if output is not None:
         parameters["output"] = [Choice(output, "--output")]
-    return Study(path.stem, _combinations(path, parameters), parameters)
+    return Study(path.stem, _combinations(path, parameters), parameters, sweep.entity)
 
 
 def _find(file: str) -> Path:
@@ -91,15 +91,10 @@ def _find(file: str) -> Path:
 
 def _setting(text: str) -> tuple[str, list[Choice]]:
     name, equals, value = text.partition("=")
-    values: list[Any] = [value]
-    if value.startswith("["):
-        try:
-            values = yaml.safe_load(value)
-        except yaml.YAMLError:
-            values = []
-    if not (name and equals and values):
+    if not (name and equals):
         raise Refused(f"--set {text}: expected NAME=VALUE or NAME=[VALUE, ...]")
-    return name.replace("-", "_"), [Choice(v, f"--set {text}") for v in values]
+    option = name.replace("-", "_")
+    return option, sweep_file.setting(option, value, f"--set {text}")
 
 
 def _combinations(path: Path, parameters: dict[str, list[Choice]]) -> tuple[RunConfig, ...]:
@@ -115,7 +110,7 @@ def _combinations(path: Path, parameters: dict[str, list[Choice]]) -> tuple[RunC
             run = RunConfig.from_options({name: c.value for name, c in chosen.items()})
         except Refused as refusal:
             where = _culprit(chosen, str(refusal)) or path
-            problems[f"{where}: {refusal}{_truth_hint(chosen, where)}"] = None
+            problems[f"{where}: {refusal}"] = None
             continue
         if run.folder in runs:
             problems[f"{path}: two combinations are one run, {run.run_name}"] = None
@@ -133,10 +128,3 @@ def _culprit(chosen: Mapping[str, Choice], refusal: str) -> str | None:
         if choice := chosen.get(flag.replace("-", "_")):
             return choice.where
     return None
-
-
-def _truth_hint(chosen: Mapping[str, Choice], where: object) -> str:
-    guilty = [choice for choice in chosen.values() if choice.where == where]
-    if guilty and isinstance(guilty[0].value, bool):
-        return " (YAML reads an unquoted yes, no, on or off as a truth value: quote it)"
-    return ""

@@ -41,7 +41,7 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
 
     Raises:
         Refused: on options, data or a run folder that cannot work, before training starts; and
-            where the GPU's memory does not suffice; the last checkpoint stays.
+            where memory does not suffice; the last checkpoint stays.
         OSError: if a checkpoint or a result cannot be written; the last checkpoint stays.
     """
     with contextlib.suppress(clsloss.ClassesNeeded):  # as soon as the images are there
@@ -66,10 +66,14 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
         criterion = create_criterion(config, dataset)
         try:
             return Trainer(config, accelerator, dataset, criterion, record).run()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            on_gpu = isinstance(error, torch.OutOfMemoryError)
+            if not on_gpu and "can't allocate memory" not in str(error):  # so it says on a CPU
+                raise
+            place = "the GPU's" if on_gpu else "this machine's"
             images = sum(split.pixels.nbytes for split in (dataset.train, dataset.val)) / 1e9
             raise Refused(
-                f"the GPU's memory does not hold {config.model} with --batch-size "
+                f"{place} memory does not hold {config.model} with --batch-size "
                 f"{config.batch_size}, and {images:.1f} GB of images beside it: choose a smaller "
                 "--batch-size or smaller images, or divide the batch by --grad-accum"
             ) from error
@@ -187,6 +191,8 @@ class Trainer:
                 f"{self.config.loss} gives one number per batch: its mean over processes and "
                 "accumulation steps stands for the whole batch"
             )
+        for remark in self.dataset.remarks:
+            self.progress.print(remark)
         if steps < FEW_STEPS:
             self.progress.print(
                 f"{steps:,} optimizer steps in all are few: a smaller --batch-size and --lr, or "
@@ -393,6 +399,7 @@ class Trainer:
             "labels": self.dataset.notes,
             "teacher": learner.teacher.identity if learner.teacher else None,
             "classes": list(self.dataset.classes),
+            "remarks": list(self.dataset.remarks),
             "mean": self.dataset.mean,
             "std": self.dataset.std,
             "sizes": {

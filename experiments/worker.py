@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
@@ -9,8 +10,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import IO
 
 from experiments import locks, state
 from experiments.config import Refused, RunConfig
@@ -19,11 +22,17 @@ from experiments.signals import StopRequest
 
 # Exit status of a process that found its run in the hands of another.
 TAKEN = 75
+# What a terminal, a batch system or a user sends, and the launcher's server has to outlive.
+UNHEARD = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _OF_TIMM = ("resnet18", "resnet34", "resnet50")
 
 
-def execute(config: RunConfig, rank: int = 0) -> int:
+def _complain(reason: str) -> None:
+    print(reason, file=sys.stderr, flush=True)
+
+
+def execute(config: RunConfig, rank: int = 0, complain: Callable[[str], None] = _complain) -> int:
     """Train one run in this process, with what it prints in log.txt of its folder.
 
     A run that fails is noted in its folder: nothing is raised.
@@ -31,41 +40,76 @@ def execute(config: RunConfig, rank: int = 0) -> int:
     Args:
         config: the options of the run.
         rank: of this process among those of the run.
+        complain: is told why the run failed where the folder cannot be written.
 
     Returns:
         The exit status of `experiments.trainer.train`; 3 if it raised; TAKEN, having done
         nothing, if another process trains this run.
     """
-    config.folder.mkdir(parents=True, exist_ok=True)
-    lock = None
-    if rank == 0:
-        try:
-            lock = locks.acquire(config.folder)
-        except locks.Taken:
-            return TAKEN
-        state.forgive(config)
-    _print_to_log(config)
     try:
-        from experiments import distributed
-        from experiments.trainer import train
-
-        status = train(config, lock)
-        distributed.leave()
-        return status
+        lock = _open(config, rank)
+    except locks.Taken:
+        return TAKEN
     except Refused as refusal:
-        reason = str(refusal)
-        print(reason)
-    except Exception as error:
-        traceback.print_exc()
-        kind, message = type(error).__name__, first_line(error)
-        reason = message if message.startswith(kind) else f"{kind}: {message}"
-    state.fail(config, reason)
+        return _fail(config, str(refusal), complain)
+    try:
+        return _train(config, lock)
+    except (Exception, SystemExit) as error:
+        reason = _reason(error)
+        with contextlib.suppress(OSError):  # the log may be on a full disk
+            if isinstance(error, Refused):
+                print(reason, flush=True)
+            else:
+                traceback.print_exception(error)
+    return _fail(config, reason, complain)
+
+
+def _fail(config: RunConfig, reason: str, complain: Callable[[str], None]) -> int:
+    try:
+        state.fail(config, reason)
+    except OSError:
+        complain(reason)
     return 3
+
+
+def _open(config: RunConfig, rank: int) -> IO[str] | None:
+    """Make the run's folder, lock it, and write to its log; returns the first process's lock."""
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        lock = None if rank else locks.acquire(config.folder)
+        if lock:
+            state.forgive(config)
+        _print_to_log(config)
+    except OSError as error:
+        raise Refused(
+            f"cannot write the run folder {config.folder} ({error.strerror}): make room for it, "
+            "or name another with --output"
+        ) from error
+    return lock
+
+
+def _train(config: RunConfig, lock: IO[str] | None) -> int:
+    from experiments import distributed
+    from experiments.trainer import train
+
+    status = train(config, lock)
+    distributed.leave()
+    return status
+
+
+def _reason(error: BaseException) -> str:
+    """Why a run failed, in a line."""
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"code that the run imports has ended its process, with exit status {error.code}"
+    kind, message = type(error).__name__, first_line(error)
+    return message if message.startswith(kind) else f"{kind}: {message}"
 
 
 def _print_to_log(config: RunConfig) -> None:
     """Send everything that this process prints to the run's log, that of C libraries too."""
-    log = os.open(config.folder / state.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(config.folder / state.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.dup2(log, 1)
@@ -79,17 +123,25 @@ def _print_to_log(config: RunConfig) -> None:
     print(f"---- {now}, process {os.getpid()} on {platform.node()}", flush=True)
 
 
-def forked(config: RunConfig, rank: int, environment: Mapping[str, str]) -> None:
+def forked(
+    config: RunConfig, rank: int, environment: Mapping[str, str], mouth: Connection
+) -> None:
     """The life of a process that the launcher's server has forked.
 
     It has a session of its own, so that Ctrl-C reaches the launcher alone, which passes it on;
     and it stops, with a checkpoint, when the launcher dies.
+
+    Args:
+        config: the options of the run.
+        rank: of this process among those of the run.
+        environment: what it adds to the server's.
+        mouth: takes the reason of a failure that the run's folder cannot take.
     """
     os.setsid()
     StopRequest.expect()
     os.environ.update(environment)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    sys.exit(execute(config, rank))
+    sys.exit(execute(config, rank, mouth.send))
 
 
 def _stop_with_parent() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from conftest import ROOT, environment, result_hash
@@ -31,12 +32,22 @@ def write(folder: Path, *lines: str, name: str = "tiny") -> Path:
     return path
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """The real command, in the background."""
+def start(
+    *arguments: object, group: bool = False, before: Sequence[str] = (), **extra: str
+) -> subprocess.Popen[str]:
+    """The real command, in the background.
+
+    Args:
+        arguments: its own.
+        group: whether it is a group of processes of its own.
+        before: words before it, of a command that starts it.
+        extra: variables of its environment.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments", *map(str, arguments)],
+        [*before, sys.executable, "-m", "experiments", *map(str, arguments)],
         cwd=ROOT,
-        env=environment(),
+        env=environment(**extra),
+        start_new_session=group,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

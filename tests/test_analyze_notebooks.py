@@ -1,8 +1,10 @@
 """The notebooks: what is committed, and that it is what they do."""
 
 import json
+import pwd
 import re
 import shutil
+import tempfile
 
 import nbformat
 import pytest
@@ -100,3 +102,22 @@ def test_a_failing_cell_is_reported_in_one_line_and_nothing_is_written(tmp_path,
     error = capsys.readouterr().err
     assert "broken.ipynb: ZeroDivisionError: division by zero" in error
     assert "\x1b" not in error
+
+
+def test_a_long_tmpdir_and_no_home_are_no_obstacle(tmp_path, monkeypatch, capfd):
+    def nobody(_):
+        raise KeyError("getpwuid(): uid not found")
+
+    long = tmp_path / ("x" * 110)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setenv("HOME", "")  # so that it is as it was afterwards
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    cell = "import pathlib; pathlib.Path.home()"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell, id="one")])
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    assert main([str(tmp_path / "one.ipynb")]) == 0, capfd.readouterr().err
+    [(home, mode)] = [(p, p.stat().st_mode & 0o777) for p in long.glob("home-of-*")]
+    assert str(home) in (tmp_path / "one.ipynb").read_text()
+    assert mode == 0o700

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import pickle
+import re
 import tarfile
 import threading
 import time
@@ -67,6 +68,23 @@ def test_the_split_is_drawn_from_split_seed_alone():
 def test_a_split_that_leaves_one_part_empty_is_refused(val_size):
     with pytest.raises(Refused, match=r"--val-size .* both need at least one"):
         data.load(RunConfig(dataset="digits", val_size=val_size))
+
+
+@pytest.mark.parametrize("val_size", [1.9, 100.5])
+def test_a_number_of_validation_images_is_whole(val_size):
+    with pytest.raises(Refused, match=r"--val-size must be a fraction below 1, or a whole number"):
+        RunConfig(val_size=val_size)
+
+
+def test_classes_without_training_images_are_said():
+    def remarks(**options):
+        return data.load(RunConfig(dataset="digits", **options)).remarks
+
+    assert remarks() == ()
+    [remark] = remarks(train_size=4)
+    assert re.match(r"no training image is of 6 of 10 classes: (\d, ){5}\.\.\.$", remark)
+    [remark] = remarks(train_size=9)
+    assert re.match(r"no training image is of 1 of 10 classes: \d$", remark)
 
 
 # ---------------------------------------------------------------------------------------- digits

@@ -1,16 +1,18 @@
 """Folders of images: decoded as Pillow does, in ImageFolder's order, once."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.datasets import ImageFolder
 
-from experiments import data, folder
+from experiments import data, folder, image_files
 from experiments.config import Refused, RunConfig
+from experiments.image_files import PARTS
 
 SIZE = 8
 
@@ -34,7 +36,7 @@ def root(tmp_path, monkeypatch):
 
 
 def caches(where):
-    return sorted(where.glob(".decoded-*.safetensors"))
+    return sorted(where.glob(".decoded-*.npz"))
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_images_and_labels_are_imagefolders_in_its_order(root):
         (root / "train" / "dog" / below).mkdir(parents=True)
         picture(20 + len(below)).save(root / "train" / "dog" / below / "1.png")
     decoded = folder.read(root, SIZE)
-    for part in folder.PARTS:
+    for part in PARTS:
         theirs = ImageFolder(root / part)
         assert list(decoded.classes) == theirs.classes
         assert decoded.targets[part].tolist() == theirs.targets
@@ -73,6 +75,62 @@ def test_every_8_bit_mode_becomes_rgb(root, mode):
     decoded = folder.read(root, SIZE).pixels["train"]
     expected = np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
     assert any((image == expected).all() for image in decoded)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "jfif"])
+def test_images_are_as_upright_as_viewers_show_them(root, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = root / "train" / "cat" / f"0.{suffix}"
+    kind = {"jfif": "jpeg", "jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix)
+    picture(5).save(path, format=kind, exif=exif)
+    (root / "train" / "cat" / "0.png").unlink(missing_ok=suffix != "png")
+    if suffix == "png":
+        picture(5).save(path, exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert (folder.read(root, SIZE).pixels["train"][0].transpose(1, 2, 0) == expected).all()
+
+
+def test_an_image_with_broken_exif_is_read_as_it_is(root):
+    path = root / "train" / "cat" / "0.jpg"
+    picture(5).save(path, exif=b"Exif\0\0no TIFF header")
+    (root / "train" / "cat" / "0.png").unlink()
+    expected = np.asarray(Image.open(path).convert("RGB"))
+    assert (folder.read(root, SIZE).pixels["train"][0].transpose(1, 2, 0) == expected).all()
+
+
+def holes(mode):
+    """A red image whose left half is transparent, as this mode has it, and hides other colours."""
+    image = picture(5, "RGB")
+    image.paste((255, 0, 0), (SIZE // 2, 0, SIZE, SIZE))
+    alpha = Image.new("L", image.size, 255)
+    alpha.paste(0, (0, 0, SIZE // 2, SIZE))
+    if mode in ("RGBA", "LA"):
+        image = image.convert(mode)
+        image.putalpha(alpha)
+        return image, {}
+    if mode == "P":
+        flat = Image.new("P", image.size, 0)
+        flat.putpalette([9, 9, 9, 255, 0, 0])
+        flat.paste(1, (SIZE // 2, 0, SIZE, SIZE))
+        return flat, {"transparency": 0}
+    image.paste((1, 2, 3), (0, 0, SIZE // 2, SIZE))
+    return image, {"transparency": (1, 2, 3)}
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_what_is_transparent_is_white_and_said(root, mode):
+    image, options = holes(mode)
+    image.save(root / "train" / "cat" / "0.png", **options)
+    for _ in range(2):  # the second time it comes from the cache
+        decoded = folder.read(root, SIZE)
+        first = decoded.pixels["train"][0]
+        assert (first[:, :, : SIZE // 2] == 255).all()
+        red = [76, 76, 76] if mode == "LA" else [255, 0, 0]
+        assert (first[:, :, SIZE // 2 :] == np.reshape(red, (3, 1, 1))).all()
+        assert decoded.remarks == [f"1 images of {root} are transparent: they are put on white"]
 
 
 def test_images_of_another_size_are_resized_by_their_shorter_side_and_cropped(root):
@@ -145,7 +203,7 @@ def rename(root, old, new):
         (lambda root: rename(root, "test", "testing"), "cannot read"),
         (lambda root: rename(root, "test/dog", "test/wolf"), "only one has 'dog'"),
         (
-            lambda root: [rename(root, f"{part}/dog", part + "-dog") for part in folder.PARTS],
+            lambda root: [rename(root, f"{part}/dog", part + "-dog") for part in PARTS],
             "2 cl",
         ),
         (lambda root: [p.unlink() for p in (root / "test").rglob("*.png")], "no images in"),
@@ -161,6 +219,116 @@ def test_a_wrong_layout_is_refused(root, spoil, said):
         folder.read(root, SIZE)
 
 
+# ------------------------------------------------------------------- links, and what is no image
+
+
+def relabelled(root):
+    """The names and labels of the training images, beside those of the fixture."""
+    listing = image_files.find(root)
+    files = {(file.name, file.label) for file in listing.files["train"]}
+    usual = {
+        (f"train/{name}/{i}.png", c) for c, name in enumerate(("cat", "dog")) for i in range(3)
+    }
+    assert usual <= files
+    return files - usual, listing.remarks
+
+
+@pytest.mark.parametrize(
+    ("links", "read"),
+    [
+        ({"cat/loop": "."}, set()),
+        ({"cat/l1": ".", "cat/l2": "."}, set()),  # these were followed for ever
+        ({"dog/up": ".."}, set()),
+        ({"dog/up": "../.."}, set()),
+        ({"dog/c": "../cat"}, set()),
+        ({"cat/more": "../../../more"}, {("train/cat/more/5.png", 0)}),
+        ({"cat/one": "../../../more", "cat/two": "../../../more"}, {("train/cat/one/5.png", 0)}),
+        (
+            {"cat/more": "../../../more", "../../more/back": "../images"},
+            {("train/cat/more/5.png", 0)},
+        ),
+        ({"cat/more": "../../../more", "../../more/on": "."}, {("train/cat/more/5.png", 0)}),
+    ],
+)
+def test_every_folder_is_read_once_and_for_its_own_class(root, links, read):
+    (root.parent / "more").mkdir()
+    picture(5).save(root.parent / "more" / "5.png")
+    for place, target in links.items():
+        (root / "train" / place).symlink_to(target)
+    found, remarks = relabelled(root)
+    assert found == read
+    said = [line for line in remarks if line.startswith("links that are not followed")]
+    assert bool(said) == (len(links) > len(read))
+
+
+def test_links_to_images_and_to_classes_are_followed(root):
+    (root / "train" / "cat" / "7.png").symlink_to("0.png")
+    (root / "train" / "dog").rename(root.parent / "dogs")
+    (root / "train" / "dog").symlink_to(root.parent / "dogs")
+    assert relabelled(root) == ({("train/cat/7.png", 0)}, [])
+
+
+def test_one_folder_is_not_two_classes(root):
+    for part in PARTS:
+        (root / part / "elk").symlink_to("dog")
+    with pytest.raises(Refused, match=r"train/elk and dog are one folder: its images would be of"):
+        folder.read(root, SIZE)
+
+
+def test_training_on_the_test_images_is_said(root):
+    shutil.rmtree(root / "test")
+    (root / "test").symlink_to("train")
+    [remark] = folder.read(root, SIZE).remarks
+    assert "the test figures are on images that were trained on" in remark
+
+
+def test_what_is_not_read_is_said_in_a_line_and_what_is_a_systems_own_is_not(root):
+    cat = root / "train" / "cat"
+    os.mkfifo(cat / "pipe.png")  # to read it would hang
+    for name in ("a.gif", "b.gif", "c.HEIC", "notes", "../list.txt"):
+        (cat / name).write_text("")
+    for name in (".ipynb_checkpoints", "@eaDir"):
+        (cat / name).mkdir()
+        shutil.copy(cat / "0.png", cat / name / "0.png")
+        (root / "train" / name).mkdir()
+    shutil.copy(cat / "0.png", cat / "._0.png")
+    (root / "val" / "cat").mkdir(parents=True)
+    found, (unread, validation) = relabelled(root)
+    assert not found
+    assert unread.startswith("not read: 2 .gif (train/cat/a.gif), ")
+    kinds = (
+        ".heic (train/cat/c.HEIC)",
+        "without a suffix",
+        "no regular file",
+        "beside the classes",
+    )
+    for kind in kinds:
+        assert f"1 {kind}" in unread
+    assert "\n" not in unread
+    assert validation == (
+        f"not read: {root}/val: validation images are held out of train (--val-size)"
+    )
+
+
+def test_a_class_of_other_files_says_which(root):
+    for path in (root / "test" / "dog").iterdir():
+        path.rename(path.with_suffix(".gif"))
+    with pytest.raises(Refused, match=r"every class needs some \(not read: 1 \.gif \(test/dog/0"):
+        folder.read(root, SIZE)
+
+
+def test_images_that_no_memory_holds_are_refused_before_they_are_decoded(root, decodings):
+    with pytest.raises(Refused, match=r"--image-size 100000: 8 images .* take 240\.0 GB"):
+        folder.read(root, 100_000)
+    assert not decodings
+
+
+def test_images_for_which_memory_is_short_are_refused(root, monkeypatch):
+    monkeypatch.setattr(folder, "_refuse_too_large", lambda *_: None)  # as if there were enough
+    with pytest.raises(Refused, match=r"--image-size 9999999: memory does not hold the images"):
+        data.load(RunConfig(dataset="folder", data_dir=root, image_size=9_999_999))
+
+
 # -------------------------------------------------------------------------------------- the cache
 
 
@@ -169,7 +337,7 @@ def test_images_are_decoded_once(root, decodings):
     second = folder.read(root, SIZE)
     assert len(decodings) == 1
     assert len(caches(root)) == 1
-    for part in folder.PARTS:
+    for part in PARTS:
         assert (first.pixels[part] == second.pixels[part]).all()
         assert (first.targets[part] == second.targets[part]).all()
 
@@ -224,6 +392,30 @@ def test_beside_read_only_data_the_users_cache_folder_is_used(root, decodings, t
     assert len(decodings) == 1
 
 
+def test_a_cache_takes_the_place_of_earlier_ones_of_its_size(root):
+    for size in (SIZE, 4):
+        folder.read(root, size)
+    kept = {cache for cache in caches(root) if cache.name.startswith(".decoded-4-")}
+    left = [".decoded-0123456789abcdef.safetensors", ".decoded-8.999999.tmp"]
+    for name in left:  # of the version before, and of a process that was killed
+        (root / name).write_text("")
+    (root / "train" / "cat" / "0.png").unlink()
+    folder.read(root, SIZE)
+    assert len(caches(root)) == 2
+    assert kept < set(caches(root))
+    assert not [name for name in left if (root / name).exists()]
+
+
+def test_a_cache_can_be_read_by_whoever_the_umask_lets(root):
+    before = os.umask(0o002)
+    try:
+        folder.read(root, SIZE)
+    finally:
+        os.umask(before)
+    (cache,) = caches(root)
+    assert cache.stat().st_mode & 0o777 == 0o664
+
+
 def test_a_damaged_cache_is_made_anew(root, decodings):
     expected = folder.read(root, SIZE).pixels["train"]
     (cache,) = caches(root)
@@ -234,10 +426,10 @@ def test_a_damaged_cache_is_made_anew(root, decodings):
 
 
 def test_without_room_for_a_cache_the_run_goes_on(root, capsys, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("experiments.tensors.save_file", full)
+    monkeypatch.setattr(np, "savez", full)
     assert len(folder.read(root, SIZE).pixels["train"]) == 6
     assert "No space left on device" in capsys.readouterr().out
     assert list(root.glob("*.tmp")) == []

@@ -4,9 +4,11 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from studies import Attack, attempts, hashes, in_the_middle, kill, owner, start, until, write
 
@@ -182,6 +184,80 @@ def test_failures_stop_no_other_run(tmp_path, run, monkeypatch):
     status, output = run(*command, "--retry")
     assert status == 3
     assert "8 runs, 2 done, 1 diverged, 5 failed" in output
+
+
+def test_a_process_that_ends_before_it_trains_is_a_failure_with_its_reason(
+    tmp_path, run, monkeypatch
+):
+    (tmp_path / "quitting.py").write_text("import sys; sys.exit(5)")
+    (tmp_path / "leaving.py").write_text("import os; os._exit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    study = write(tmp_path, "loss: {values: ['quitting:L', 'leaving:L']}", "epochs: {value: 1}")
+    status, output = run("run", study, "--output", tmp_path)
+    assert status == 3, output
+    assert "2 runs, 2 failed" in output
+    assert "code that the run imports has ended its process, with exit status 5" in output
+    assert "its process ended with exit status 0, and without a result" in output
+    assert "2 runs, 2 failed; 0 of 2 epochs" in run("status", study, "--output", tmp_path)[1]
+
+
+def test_a_full_disk_is_a_failure_with_its_reason(tmp_path, run):
+    """So full that not even the lock can be written, nor a note of the failure."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        (disk / "all").write_bytes(bytes(4096))
+        study = write(tmp_path, "epochs: {value: 1}")
+        status, output = run("run", study, "--output", disk)
+        assert status == 3, output
+        assert "1 runs, 1 failed" in output
+        assert output.count("(No space left on device): make room") == 2  # when, and at the end
+        assert "Traceback" not in output
+        assert "1 waiting" in run("status", study, "--output", disk)[1]
+        (disk / "all").unlink()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_long_tmpdir_and_a_user_without_name_and_home_are_no_obstacle(tmp_path):
+    long = tmp_path / ("x" * 110)
+    long.mkdir()
+    study = write(tmp_path, "epochs: {value: 1}")
+    command = ("run", study, "--output", tmp_path, "--set", "wandb=auto")
+    before = ["env", "--unset=HOME", "--unset=USER", "--unset=LOGNAME"]
+    if os.getuid() == 0:  # who may still read and write what root may
+        rights = "+dac_override,+dac_read_search"
+        before += ["setpriv", "--reuid=54321", "--clear-groups", f"--inh-caps={rights}"]
+        before += [f"--ambient-caps={rights}"]
+    runner = start(*command, before=before, TMPDIR=str(long))
+    output = runner.communicate(timeout=120)[0]
+    assert runner.returncode == 0, output
+    [log] = tmp_path.glob("*/*/log.txt")
+    assert "Traceback" not in output + log.read_text()
+    assert "home" not in log.read_text()  # nor does W&B miss one
+
+
+def test_ctrl_c_is_heard_while_the_server_starts(tmp_path):
+    """It goes to all processes of the terminal: the command, and the server that imports torch."""
+    study = write(tmp_path, "epochs: {value: 1}")
+    runner = start("run", study, "--output", tmp_path, group=True)
+    server = until(lambda: serving(runner.pid))
+    time.sleep(0.3)
+    os.killpg(runner.pid, signal.SIGINT)
+    output = runner.communicate(timeout=60)[0]
+    assert runner.returncode == 128 + signal.SIGINT, output
+    assert "Traceback" not in output
+    assert not list(tmp_path.glob("*/*/metrics.jsonl"))
+    server.wait(60)
+
+
+def serving(pid):
+    """The server that a runner forks its runs from."""
+    children = psutil.Process(pid).children()
+    return next((c for c in children if "multiprocessing.forkserver" in str(c.cmdline())), None)
 
 
 def test_two_processes_train_a_run_together(tmp_path, run):

@@ -94,6 +94,22 @@ def test_files_that_a_kill_cut_short_say_nothing(config, content):
     assert state.look(config).state == State.WAITING
 
 
+def test_what_cannot_be_read_is_a_failure_not_a_run_to_be_trained(config):
+    (config.folder / "summary.json").mkdir()  # as another user's file: root may read that
+    standing = state.look(config)
+    assert standing.state == State.FAILED
+    assert f"cannot read {config.folder / 'summary.json'} (Is a directory)" in standing.note
+
+
+def test_notes_of_a_failure_have_the_mode_that_the_umask_leaves(config):
+    before = os.umask(0o002)
+    try:
+        state.fail(config, "why")
+    finally:
+        os.umask(before)
+    assert (config.folder / "failure.json").stat().st_mode & 0o777 == 0o664
+
+
 def test_looking_never_keeps_a_run_from_its_trainer(config):
     """Readers hold the lock for moments; who wants to train waits for them."""
     locks.acquire(config.folder).close()
@@ -128,11 +144,12 @@ def test_states_of_every_kind_are_counted(tmp_path, capsys):
     (folders[0] / "summary.json").write_text('{"status": "finished"}')
     (folders[1] / "summary.json").write_text('{"status": "diverged", "diverged_step": 3}')
     (folders[2] / "failure.json").write_text(json.dumps({"reason": "KeyError: 'x'"}))
+    (folders[2] / "log.txt").touch()
     (folders[3] / "metrics.jsonl").write_text('{"epoch": 1}\n')
     assert main(["status", str(study), "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert (
-        "s: 5 runs, 1 done, 1 diverged, 1 failed, 1 stopped, 1 waiting; 13 of 20 epochs" in printed
+        "s: 5 runs, 1 done, 1 diverged, 1 failed, 1 stopped, 1 waiting; 5 of 20 epochs" in printed
     )
     assert "KeyError: 'x'" in printed
     assert os.fspath(folders[2] / "log.txt") in printed

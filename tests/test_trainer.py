@@ -245,6 +245,12 @@ def test_a_batch_too_large_for_the_gpu_is_one_line(train_here, monkeypatch):
         train_here()
 
 
+def test_a_batch_too_large_for_the_memory_of_a_cpu_is_one_line(train_here, monkeypatch):
+    monkeypatch.setattr(Trainer, "_step", lambda *_: torch.empty(2**48))
+    with pytest.raises(Refused, match=r"this machine's memory does not hold resnet8 with --batch"):
+        train_here()
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_over_fifty_epochs(train_here, monkeypatch):
     resident = []

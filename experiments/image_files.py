@@ -1,0 +1,243 @@
+"""Which image files a folder has: ``ROOT/train/CLASS/FILE`` and ``ROOT/test/CLASS/FILE``.
+
+The layout and the order are those of torchvision's ImageFolder: classes by name, files by name,
+those of subfolders after them. Links to files and to folders are followed, but every folder is
+read once, for one class. Names that begin with . or @ are a system's own: they are passed over.
+Whatever else is no image is counted, and said.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from experiments.config import Refused
+
+PARTS = ("train", "test")
+SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "ppm", "pgm"})
+SUFFIXES |= {"tif", "tiff"}
+_VALIDATION = ("val", "valid", "validation", "dev")
+
+
+class File(NamedTuple):
+    """An image file, and what tells whether it has changed.
+
+    Attributes:
+        name: its path below the root.
+        label: the number of its class.
+        size: in bytes.
+        mtime: in nanoseconds.
+    """
+
+    name: str
+    label: int
+    size: int
+    mtime: int
+
+
+@dataclass
+class Listing:
+    """What there is below a root.
+
+    Attributes:
+        files: of each part, in their order.
+        classes: their names.
+        remarks: lines on what is not read.
+    """
+
+    files: dict[str, list[File]]
+    classes: tuple[str, ...]
+    remarks: list[str]
+
+
+def find(root: Path) -> Listing:
+    """All image files below ``root``.
+
+    Raises:
+        Refused: where folders or images are missing or cannot be read, or classes differ.
+    """
+    classes = _classes(root)
+    walks = {part: _Walk(root, part, classes) for part in PARTS}
+    files = {part: walk.files for part, walk in walks.items()}
+    for part in PARTS:
+        unread = f" ({found})" if (found := _unread([walks[part]])) else ""
+        if not files[part]:
+            raise Refused(
+                f"no images in {root / part}: expected {root / part}/CLASS/*.jpg or .png{unread}"
+            )
+        seen = {file.label for file in files[part]}
+        if empty := [name for label, name in enumerate(classes) if label not in seen]:
+            raise Refused(f"no images in {root / part / empty[0]}: every class needs some{unread}")
+    return Listing(files, classes, _remarks(root, list(walks.values())))
+
+
+def _classes(root: Path) -> tuple[str, ...]:
+    """The names of the classes, which train and test must share."""
+    names: dict[str, list[str]] = {}
+    for part in PARTS:
+        try:
+            names[part] = sorted(
+                entry.name
+                for entry in os.scandir(root / part)
+                if entry.is_dir() and not _hidden(entry.name)
+            )
+        except OSError as error:
+            raise Refused(
+                f"cannot read {root / part} ({error.strerror}): --dataset folder needs "
+                f"{root}/train/CLASS/* and {root}/test/CLASS/*; name the folder with --data-dir"
+            ) from error
+    if names["train"] != names["test"]:
+        odd = sorted(set(names["train"]) ^ set(names["test"]))
+        raise Refused(
+            f"{root}/train and {root}/test must have the same classes; only one has {odd[0]!r}"
+        )
+    if len(names["train"]) < 2:
+        raise Refused(
+            f"{root}/train must have at least 2 classes, each a folder with its images, "
+            f"got {len(names['train'])}"
+        )
+    return tuple(names["train"])
+
+
+def _hidden(name: str) -> bool:
+    """Whether a name is a system's own: .ipynb_checkpoints, ._x.png of macOS, @eaDir of a NAS."""
+    return name.startswith((".", "@"))
+
+
+@dataclass
+class _Walk:
+    """The files of a part.
+
+    Attributes:
+        files: the images.
+        others: of files that are none, how many there are of each suffix, and the first of each.
+        links: to folders, that were not followed.
+        folders: real paths of all folders that were read, and the label of their files.
+    """
+
+    root: Path
+    part: str
+    classes: tuple[str, ...]
+    files: list[File] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    firsts: dict[str, str] = field(default_factory=dict)
+    links: list[str] = field(default_factory=list)
+    folders: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for label, name in enumerate(self.classes):
+            real = os.path.realpath(self.root / self.part / name)
+            if (first := self.folders.setdefault(real, label)) != label:
+                raise Refused(
+                    f"{self.root / self.part}/{name} and {self.classes[first]} are one folder: "
+                    "its images would be of two classes"
+                )
+        self._tops = tuple(self.folders)
+        for entry in _entries(f"{self.root}/{self.part}"):
+            if not (_hidden(entry.name) or Path(entry.path).is_dir()):
+                self._other(f"{self.part}/{entry.name}", "beside the classes")
+        for label, (top, name) in enumerate(zip(self._tops, self.classes, strict=True)):
+            below = [(f"{self.part}/{name}", top)]
+            read = []
+            while below:
+                place, real = below.pop()
+                read.append((place, self._read(place, real, label, below)))
+            # As os.walk and ImageFolder have it: by the paths of the folders.
+            for _, found in sorted(read):
+                self.files += found
+
+    def _read(self, place: str, real: str, label: int, below: list[tuple[str, str]]) -> list[File]:
+        """The images in a folder; the folders in it are added to those ``below``."""
+        found = []
+        for entry in sorted(_entries(f"{self.root}/{place}"), key=lambda entry: entry.name):
+            path = f"{place}/{entry.name}"
+            if _hidden(entry.name):
+                continue
+            try:
+                if entry.is_dir():
+                    if target := self._enter(entry, path, real, label):
+                        below.append((path, target))
+                elif entry.name.rpartition(".")[2].lower() not in SUFFIXES:
+                    self._other(path)
+                elif entry.is_file() or not Path(entry.path).exists():
+                    stat = entry.stat()  # of a link to nothing, that raises
+                    found.append(File(path, label, stat.st_size, stat.st_mtime_ns))
+                else:
+                    self._other(path, "no regular file")  # a pipe would be waited for
+            except OSError as error:
+                _refuse(error)
+        return found
+
+    def _enter(self, entry: os.DirEntry[str], path: str, real: str, label: int) -> str | None:
+        """The real path of a folder that is to be read; None where its images are others', too."""
+        target = f"{real}/{entry.name}"
+        if entry.is_symlink():
+            target = os.path.realpath(entry.path)
+            above = any(_within(place, target) for place in (real, *self._tops))
+            if above or any(_within(target, top) for top in self._tops):
+                self.links.append(path)
+                return None
+        if target in self.folders:
+            self.links.append(path)
+            return None
+        self.folders[target] = label
+        return target
+
+    def _other(self, path: str, kind: str = "") -> None:
+        name, dot, suffix = path.rpartition("/")[2].rpartition(".")
+        kind = kind or (f".{suffix.lower()}" if name and dot else "without a suffix")
+        self.others[kind] += 1
+        self.firsts.setdefault(kind, path)
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except OSError as error:
+        _refuse(error)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise Refused(
+        f"cannot read {error.filename} ({error.strerror}): repair or remove it"
+    ) from error
+
+
+def _unread(walks: list[_Walk]) -> str:
+    """The files that are no images: ``not read: 3 .gif (train/cat/0.gif), 1 .txt (...)``."""
+    others = sum((walk.others for walk in walks), Counter[str]())
+    firsts = {kind: path for walk in reversed(walks) for kind, path in walk.firsts.items()}
+    kinds = ", ".join(f"{n} {kind} ({firsts[kind]})" for kind, n in others.most_common())
+    return f"not read: {kinds}" if others else ""
+
+
+def _remarks(root: Path, walks: list[_Walk]) -> list[str]:
+    """What is passed over, a line for each kind of thing."""
+    remarks = []
+    if unread := _unread(walks):
+        known = ", ".join(f".{suffix}" for suffix in sorted(SUFFIXES))
+        remarks.append(f"{unread}, in {root}; images are {known}")
+    if links := [link for walk in walks for link in walk.links]:
+        remarks.append(
+            "links that are not followed, as they lead to images that are read already, or are "
+            f"of other classes: {len(links)} in {root} ({links[0]})"
+        )
+    if shared := sorted(set.intersection(*(set(walk.folders) for walk in walks))):
+        remarks.append(
+            f"the test figures are on images that were trained on: train and test of {root} both "
+            f"lead to {shared[0]}"
+        )
+    remarks += [
+        f"not read: {root / name}: validation images are held out of train (--val-size)"
+        for name in _VALIDATION
+        if (root / name).is_dir()
+    ]
+    return remarks
