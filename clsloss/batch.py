@@ -160,7 +160,9 @@ def widen(tensor: Tensor) -> Tensor:
 
 def product(factor: Tensor | float, values: Tensor) -> Tensor:
     """``factor * values``, where 0 · ±∞ = 0 with zero gradients, and not NaN."""
-    return factor * without_impossible(factor, values)
+    plain = factor * values
+    # to mask every call would cost half as much again as the product and its gradient
+    return plain if _free_of_nan(plain) else factor * without_impossible(factor, values)
 
 
 def without_impossible(factor: Tensor | float, values: Tensor) -> Tensor:
@@ -171,8 +173,9 @@ def without_impossible(factor: Tensor | float, values: Tensor) -> Tensor:
 def inner_product(factor: Tensor, values: Tensor, dim: int) -> Tensor:
     """Σ_c factor_c values_c over the classes, as `product` has it."""
     total = (factor * values).sum(dim)
-    # to mask every call would cost half as much again as the sum and its gradient
-    return total if _free_of_nan(total) else product(factor, values).sum(dim)
+    if _free_of_nan(total):
+        return total
+    return (factor * without_impossible(factor, values)).sum(dim)
 
 
 def least(tensor: Tensor) -> float:
