@@ -456,6 +456,7 @@ def test_evaluate_gives_the_summary_of_a_run():
     assert summary["test/nll_ts"] == pytest.approx(plain.nll())
     assert summary["test/ece_ts"] == pytest.approx(plain.ece())
     assert summary["test/accuracy_ts"] == summary["test/accuracy"]
+    assert evaluate(np.eye(3), [0, 1, 2], *test[:2])["temperature_bound"] == "zero"
 
 
 def test_a_subset_of_names_comes_in_its_order_and_an_unknown_one_is_refused():

@@ -195,6 +195,14 @@ def test_nothing_is_unpickled(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_run_with_probabilities_is_left_out_and_says_why(tmp_path):
+    arrays = predictions(0, n=50)
+    folder = write_run(tmp_path, arrays)
+    arrays["test_probs"] = np.full_like(arrays.pop("test_logits"), 0.1)
+    np.savez(folder / "predictions.npz", **arrays)
+    assert "has probabilities, a report needs logits" in evaluate_run(read_run(folder)).reason
+
+
 def test_of_two_runs_with_one_config_the_first_counts(tmp_path):
     kept = write_run(tmp_path / "a", predictions(0, n=50))
     double = write_run(tmp_path / "b", predictions(0, n=50), study="again")
