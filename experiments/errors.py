@@ -16,6 +16,12 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {line}" if isinstance(error, LookupError) else line
 
 
+def one_line(error: BaseException, longest: int = 200) -> str:
+    """All lines of an error's message as one, of a library that explains itself in several."""
+    rest = " ".join(_lines(error)[1:])
+    return f"{first_line(error)} {rest}".strip()[:longest]
+
+
 def last_line(error: BaseException) -> str:
     """The last line, of a library that quotes there what another program said."""
     return _lines(error)[-1]

@@ -46,7 +46,9 @@ def versions() -> dict[str, str]:
 def _own_version() -> str | None:
     """From the sources beside this file, if it is one of them, else of what is installed."""
     try:
-        project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+        project = tomllib.loads(
+            (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+        )
         if project["project"]["name"] == _PACKAGE:
             return str(project["project"]["version"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -65,7 +67,8 @@ def _git(*words: str) -> str | None:
             cwd=Path(__file__).parent,
             env={name: value for name, value in os.environ.items() if name not in _ELSEWHERE},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=True,
             timeout=10,
         )

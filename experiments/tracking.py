@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from experiments.config import RunConfig
-from experiments.errors import first_line
+from experiments.errors import one_line
 
 _PROJECT = "resnet-losses"  # where neither --project nor W&B's own settings name one
 # What names and places a run in W&B's settings, as the environment gives it.
@@ -57,7 +57,7 @@ def start(config: RunConfig, folder: Path, described: Mapping[str, Any]) -> Trac
         try:
             run = _begin(config, folder, described, mode, names)
         except Exception as error:  # whatever is wrong with W&B is no reason not to train
-            reason = reason or first_line(error)
+            reason = reason or one_line(error)
             _forget()
             continue
         if reason:
@@ -286,7 +286,7 @@ class Tracker:
         try:
             yield
         except Exception as error:
-            print(f"W&B does not work ({first_line(error)}); going on without", flush=True)
+            print(f"W&B does not work ({one_line(error)}); going on without", flush=True)
             self._run = None
         finally:
             limit.cancel()

@@ -12,7 +12,6 @@ import wandb
 from experiments import tracking
 from experiments.config import RunConfig
 
-OUTPUT = Path(sys.argv[1])
 SETTINGS = Path("wandb", "settings")  # as `wandb offline` and `wandb init` write them
 
 
@@ -37,22 +36,24 @@ def begin(what, option="auto", file="", options=None, **variables):
     wandb.teardown()
 
 
-SETTINGS.parent.mkdir()
-begin("option", "online")
-begin("variable", WANDB_MODE="online")
-begin("shared", WANDB_MODE="shared")
-begin("file", file="[default]\nmode = online\nproject = of-the-file\n")
-begin("no key at all")
-begin("key of the wrong form", "online", WANDB_API_KEY="short")
-begin("disabled by file", file="[default]\nmode = disabled\n")
-begin("nonsense", WANDB_MODE="nonsense")
-given = {"PROJECT": "p", "ENTITY": "e", "NAME": "n", "RUN_GROUP": "g", "TAGS": "x,y"}
-given = {f"WANDB_{name}": value for name, value in given.items()}
-given["WANDB_DIR"] = str(OUTPUT / "elsewhere" / "deep")
-begin("variables", **given)
-begin("options first", options={"project": "q", "group": "h", "tags": "z"}, **given)
-begin("bad project", options={"project": "a/b"}, WANDB_RUN_GROUP="g")
-begin("bad variable", WANDB_PROJECT="a/b")
-begin("bad tag", options={"tags": "t" * 65})
-begin("bad folder", WANDB_DIR="/proc/nowhere")
-begin("agent", WANDB_DIR=str(Path.cwd()), WANDB_SWEEP_ID="s", WANDB_RUN_ID="r")
+if __name__ == "__main__":
+    OUTPUT = Path(sys.argv[1])
+    SETTINGS.parent.mkdir()
+    begin("option", "online")
+    begin("variable", WANDB_MODE="online")
+    begin("shared", WANDB_MODE="shared")
+    begin("file", file="[default]\nmode = online\nproject = of-the-file\n")
+    begin("no key at all")
+    begin("key of the wrong form", "online", WANDB_API_KEY="short")
+    begin("disabled by file", file="[default]\nmode = disabled\n")
+    begin("nonsense", WANDB_MODE="nonsense")
+    given = {"PROJECT": "p", "ENTITY": "e", "NAME": "n", "RUN_GROUP": "g", "TAGS": "x,y"}
+    given = {f"WANDB_{name}": value for name, value in given.items()}
+    given["WANDB_DIR"] = str(OUTPUT / "elsewhere" / "deep")
+    begin("variables", **given)
+    begin("options first", options={"project": "q", "group": "h", "tags": "z"}, **given)
+    begin("bad project", options={"project": "a/b"}, WANDB_RUN_GROUP="g")
+    begin("bad variable", WANDB_PROJECT="a/b")
+    begin("bad tag", options={"tags": "t" * 65})
+    begin("bad folder", WANDB_DIR="/proc/nowhere")
+    begin("agent", WANDB_DIR=str(Path.cwd()), WANDB_SWEEP_ID="s", WANDB_RUN_ID="r")

@@ -7,6 +7,7 @@ user's cache; from there on there is one way to read a run, so the numbers are t
 from collections.abc import Iterable
 from pathlib import Path
 
+from analyze.errors import UsageError
 from analyze.runs import LeftOut, find_run_folders, is_run_folder
 from analyze.sources import offline, online
 
@@ -41,4 +42,4 @@ def _at_home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise ValueError(f"{path}: there is no such home folder") from error
+        raise UsageError(f"{path}: there is no such home folder") from error
