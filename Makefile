@@ -47,7 +47,7 @@ slow: $(VENV)/.dev  ## the slow tests: long simulations, faults, studies
 	$(BIN)/python -m pytest -m slow
 
 faults: $(VENV)/.dev  ## a hundred real kill -9 at random moments: the result stays the same
-	$(BIN)/python -m pytest -m slow tests/test_faults.py
+	$(BIN)/python -m pytest -m slow tests/experiments/runs/test_faults.py
 
 lint: $(VENV)/.dev  ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import sys
 def main() -> int:
     """Read the command line, train, and return the exit status."""
     try:
-        from experiments import home, signals
+        from experiments.machine import home, signals
 
         signals.note_interrupts()
         home.provide()
@@ -26,19 +26,19 @@ def _interrupted() -> int:
 
 def _run() -> int:
     from experiments.config import Refused, parse
-    from experiments.output import outlive_readers, print_anything
-    from experiments.signals import interrupted
+    from experiments.machine.output import outlive_readers, print_anything
+    from experiments.machine.signals import interrupted
 
     print_anything()
     outlive_readers()
     try:
         config = parse()
-        from experiments import launched
+        from experiments.machine import launched
 
         launched.settle()
         # torch takes seconds to import: --help and a mistyped option should not wait for it.
-        from experiments import distributed
-        from experiments.trainer import train
+        from experiments.machine import distributed
+        from experiments.training.trainer import train
 
         try:
             status = train(config)

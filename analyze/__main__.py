@@ -125,13 +125,13 @@ def _path(text: str) -> Path:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from analyze.archive import load_predictions
+    from analyze.runs.archive import load_predictions
 
     try:
         predictions = load_predictions(options.file)
     except UsageError as error:
         raise UsageError(f"{options.file}: {error}") from error
-    from analyze.score import print_score, score_predictions
+    from analyze.runs.score import print_score, score_predictions
 
     result = score_predictions(predictions)
     if options.json:
@@ -148,10 +148,10 @@ def _score(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from rich.text import Text
 
-    from analyze.output import WRITTEN, write_report
-    from analyze.report import build_report
-    from analyze.terminal import print_report
-    from analyze.wandb_report import log_report, parse_target
+    from analyze.comparison.report import build_report
+    from analyze.report.output import WRITTEN, write_report
+    from analyze.report.terminal import print_report
+    from analyze.report.wandb_report import log_report, parse_target
 
     if options.to_wandb:
         parse_target(options.to_wandb)
@@ -190,7 +190,7 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _choose(options: argparse.Namespace) -> int:
-    from analyze.choice import build_choice, print_choice
+    from analyze.comparison.choice import build_choice, print_choice
 
     choice = build_choice(options.paths, options.option, options.by)
     if options.out:
@@ -204,7 +204,7 @@ def _choose(options: argparse.Namespace) -> int:
 def _conformance(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from analyze.conformance import run_conformance
+    from analyze.metrics.conformance import run_conformance
 
     return 0 if run_conformance(Console()) else 3
 

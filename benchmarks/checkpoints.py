@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 
-from experiments import checkpoint, models
-from experiments.checkpoint import Checkpoint
+from experiments.runs import checkpoint
+from experiments.runs.checkpoint import Checkpoint
+from experiments.training import models
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
 SCORE_LIMITS = {
     (10_000, 10): (1.0, 2048),
@@ -40,8 +40,8 @@ def save_logits(path: Path, n: int, classes: int) -> None:
 
 def score_once(path: str) -> None:
     """In a process of its own: prints seconds after imports and the peak memory in MiB."""
-    from analyze.archive import load_predictions
-    from analyze.score import score_predictions
+    from analyze.runs.archive import load_predictions
+    from analyze.runs.score import score_predictions
 
     start = time.perf_counter()
     score_predictions(load_predictions(Path(path)))

@@ -26,7 +26,7 @@ def as_it_is() -> None:
 
 def memory_returned() -> None:
     """Freed memory goes to the kernel."""
-    from experiments import hardware
+    from experiments.machine import hardware
 
     hardware.keep_freed_memory = lambda: None
 
@@ -64,7 +64,8 @@ WAYS: dict[str, Callable[[], list[str] | None]] = {
 def train(way: str, output: str) -> None:
     """The run with one optimisation taken out."""
     options = WAYS[way]() or []
-    from experiments import config, trainer
+    from experiments import config
+    from experiments.training import trainer
 
     words = [*RUN.split(), *options, "--wandb", "disabled", "--output", output, "--name", way]
     trainer.train(config.parse(words))

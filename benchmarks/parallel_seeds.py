@@ -23,7 +23,8 @@ def main() -> None:
     from torch.func import functional_call, grad, stack_module_state, vmap
     from torch.nn import functional as F
 
-    from experiments import hardware, models
+    from experiments.machine import hardware
+    from experiments.training import models
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="resnet20")

@@ -24,10 +24,11 @@ from training import bare_step
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from experiments import distributed, models, optimisation
 from experiments.config import RunConfig
-from experiments.data import Images
-from experiments.pipeline import Augmentation, Pipeline, Plan
+from experiments.data.datasets import Images
+from experiments.data.pipeline import Augmentation, Pipeline, Plan
+from experiments.machine import distributed
+from experiments.training import models, optimisation
 
 N, BATCH = 45_000, 128
 STANDARD = {"crop": 4, "flip": True}

@@ -45,7 +45,7 @@ def shares(model: str, size: int, steps: int, operations: bool) -> list[tuple[st
     """(kind or operation, share of the time), the largest first; on a GPU its utilisation last."""
     from torch.profiler import ProfilerActivity, profile
 
-    from experiments.optimisation import sgd
+    from experiments.training.optimisation import sgd
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     trainer = prepared(model, batch_size=size)

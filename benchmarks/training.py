@@ -42,12 +42,12 @@ def prepared(model: str, **options: object):
     """A Trainer on random images, its bookkeeping included."""
     import torch
 
-    from experiments import distributed
     from experiments.config import RunConfig
-    from experiments.data import Data, Images
-    from experiments.progress import Progress
-    from experiments.signals import StopRequest
-    from experiments.trainer import Trainer, create_criterion
+    from experiments.data.datasets import Data, Images
+    from experiments.machine import distributed
+    from experiments.machine.progress import Progress
+    from experiments.machine.signals import StopRequest
+    from experiments.training.trainer import Trainer, create_criterion
 
     config = RunConfig(model=model, dataset="folder", wandb="disabled", **options)
     accelerator = distributed.start(config)
@@ -86,7 +86,7 @@ class BareSteps:
     """Forward, backward and step on tensors that are ready."""
 
     def __init__(self, trainer) -> None:
-        from experiments.optimisation import sgd
+        from experiments.training.optimisation import sgd
 
         pipeline = trainer.learner.pipeline
         size = trainer.config.batch_size
@@ -158,7 +158,7 @@ def measure_plain(model: str, steps: int, size: int) -> dict[str, float]:
     from torch.utils.data import DataLoader, Dataset
     from torchvision import transforms
 
-    from experiments import models
+    from experiments.training import models
 
     augment = transforms.Compose(
         [
@@ -218,7 +218,7 @@ def measure_evaluation(model: str, steps: int, size: int) -> dict[str, float]:
     """Images per second of an epoch's evaluation."""
     import torch
 
-    from experiments import evaluation
+    from experiments.training import evaluation
 
     trainer = prepared(model, batch_size=size)
     images = trainer.dataset.train.take(torch.arange(min(VAL, size * steps)))

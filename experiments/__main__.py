@@ -8,13 +8,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from experiments import home, launched
-from experiments import study as studies
-from experiments.board import Board, Survey
 from experiments.config import Refused, RunConfig
-from experiments.output import outlive_readers, print_anything
-from experiments.state import State
-from experiments.study import Study
+from experiments.machine import home, launched
+from experiments.machine.output import outlive_readers, print_anything
+from experiments.runs.state import State
+from experiments.study import grid as studies
+from experiments.study.board import Board, Survey
+from experiments.study.grid import Study
 
 DONE, REFUSED, INCOMPLETE = 0, 2, 3
 
@@ -157,7 +157,7 @@ def _check_writable(study: Study) -> None:
 
 
 def _train(todo: list[RunConfig], survey: Survey, options: argparse.Namespace) -> int:
-    from experiments.launchers import Local, prepare
+    from experiments.study.launchers import Local, prepare
 
     machine = prepare(todo, survey, options.workers, options.processes_per_run)
     with Board(survey) as board:
@@ -165,7 +165,7 @@ def _train(todo: list[RunConfig], survey: Survey, options: argparse.Namespace) -
 
 
 def _submit(study: Study, todo: list[RunConfig], options: argparse.Namespace) -> str:
-    from experiments import slurm
+    from experiments.study import slurm
 
     pairs = (text.partition("=") for text in options.slurm)
     return slurm.submit(

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, environment
+from small_runs import ROOT, environment
 
 ALLOWED = {
     "clsloss": {"clsloss"},
@@ -40,7 +40,7 @@ def test_experiments_takes_only_the_metrics_from_analyze():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analyze"):
                 names = {f"{node.module}.{alias.name}" for alias in node.names}
-                assert all(name.startswith("analyze.calibration") for name in names), path
+                assert all(name.startswith("analyze.metrics.calibration") for name in names), path
 
 
 def text_without_encoding(path):

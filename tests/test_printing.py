@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from conftest import ROOT, TINY, command, environment
+from small_runs import ROOT, TINY, command, environment
 
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accelerate.commands.launch import launch_command_parser
-from conftest import ROOT, blocks, environment
 from PIL import Image
+from small_runs import ROOT, blocks, environment
 
 from experiments import config
 from experiments.__main__ import command_line
@@ -45,7 +45,7 @@ def launched(command):
 
 
 def submitted(command):
-    """What needs SLURM, which tests/test_slurm.py tries for real."""
+    """What needs SLURM, which tests/experiments/study/test_slurm.py tries for real."""
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "experiments"]
     assert command_line().parse_args(words[3:]).launcher == "slurm"

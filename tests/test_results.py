@@ -4,10 +4,10 @@ import shlex
 
 import pandas as pd
 import pytest
-from conftest import ROOT, blocks
+from small_runs import ROOT, blocks
 
 from analyze.__main__ import main
-from experiments import study
+from experiments.study import grid
 
 STUDIES = sorted(path.parent for path in (ROOT / "results").glob("*/study.yaml"))
 
@@ -62,7 +62,7 @@ def assert_same(made, published):
 def test_every_run_of_the_study_is_there(folder):
     """As the file says today: a change of a default would make other runs of it."""
     wanted = {
-        config.folder.name for config in study.read(str(folder / "study.yaml"), [], None).runs
+        config.folder.name for config in grid.read(str(folder / "study.yaml"), [], None).runs
     }
     assert wanted == {path.name for path in (folder / "runs").iterdir() if path.is_dir()}
 

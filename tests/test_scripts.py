@@ -3,9 +3,9 @@
 import runpy
 
 import numpy as np
-from conftest import ROOT
+from small_runs import ROOT
 
-from experiments import folder
+from experiments.data import folder
 
 
 def test_the_jpegs_of_results_are_a_folder_that_the_trainer_reads(tmp_path, monkeypatch):

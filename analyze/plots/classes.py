@@ -6,10 +6,10 @@ from matplotlib.colors import BoundaryNorm, Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analyze.metrics.predictions import Floats, Integers
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, percent
 from analyze.plots.style import in_percent, laid_out, number, quiet, sheet, styled
-from analyze.predictions import Floats, Integers
 
 MOST_CLASSES = 20
 NEARLY_BLACK = "#010101"  # black itself is left out of SVG, and would turn with the page

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analyze.metrics.predictions import Floats
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
 from analyze.plots.style import INK, in_percent, key, laid_out, logarithmic, sheet, styled
-from analyze.predictions import Floats
-from analyze.reduced import BIN_NUMBERS, POINTS, Reduced
+from analyze.runs.reduced import BIN_NUMBERS, POINTS, Reduced
 
 BINS_TITLE = "ECE depends on the number of bins, and never reaches zero"
 BINS_CAPTION = (

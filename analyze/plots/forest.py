@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analyze.cells import PERCENT, SCALE_MARK, SHOWN, formatted, verdict_text
-from analyze.comparisons import ARBITRARY, HIGHER_IS_BETTER, IDENTICAL, PRIMARY
+from analyze.comparison.cells import PERCENT, SCALE_MARK, SHOWN, formatted, verdict_text
+from analyze.comparison.comparisons import ARBITRARY, HIGHER_IS_BETTER, IDENTICAL, PRIMARY
+from analyze.comparison.statistics import FEWEST_SEEDS
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
 from analyze.plots.style import INK, MINUS, laid_out, number, row_labels, sheet, styled, wrapped
-from analyze.statistics import FEWEST_SEEDS
 
 TITLE = "Differences to the reference loss, with 95% intervals"
 CAPTION = (

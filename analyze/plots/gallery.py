@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from analyze.comparison.report import Report
 from analyze.plots import render
 from analyze.plots.classes import CLASSES
 from analyze.plots.curves import ECE_BINS, RISK_COVERAGE, TRAINING
@@ -15,7 +16,6 @@ from analyze.plots.histograms import CONFIDENCE
 from analyze.plots.kind import Kind
 from analyze.plots.reliability import RELIABILITY
 from analyze.plots.scaling import DECOMPOSITION, ERROR_ECE, NLL_TEMPERATURE
-from analyze.report import Report
 
 KINDS = (
     *(FOREST, ERROR_ECE, RELIABILITY, DECOMPOSITION, NLL_TEMPERATURE, ECE_BINS),

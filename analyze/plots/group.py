@@ -7,13 +7,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from analyze.cells import SCALE_MARK, by_setting, setting_title, within
-from analyze.evaluation import Evaluated
+from analyze.comparison.cells import SCALE_MARK, by_setting, setting_title, within
+from analyze.comparison.report import Report
+from analyze.metrics.predictions import Floats
 from analyze.plots.style import Style, styles, wrapped
-from analyze.predictions import Floats
-from analyze.reduced import Reduced, reduce_run
-from analyze.report import Report
-from analyze.runs import option_texts
+from analyze.runs.evaluation import Evaluated
+from analyze.runs.reduced import Reduced, reduce_run
+from analyze.runs.run import option_texts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, percent
 from analyze.plots.multiples import axis_labels, blocks, cells, edges, heading, pooled
 from analyze.plots.style import INK, sheet, styled
-from analyze.reduced import FINE
+from analyze.runs.reduced import FINE
 
 TITLE = "Confidence where the prediction is right and where it is wrong"
 CAPTION = (

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from analyze.metrics.predictions import Floats
 from analyze.plots.group import Group
-from analyze.predictions import Floats
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 
+from analyze.metrics.predictions import BINS, Floats
+from analyze.metrics.temperature import temperature_text
 from analyze.plots.group import Group
 from analyze.plots.kind import mean
 from analyze.plots.style import INK, WIDTH, in_percent
-from analyze.predictions import BINS, Floats
-from analyze.reduced import FINE
-from analyze.temperature import temperature_text
+from analyze.runs.reduced import FINE
 
 
 class Pooled(NamedTuple):

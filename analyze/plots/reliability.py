@@ -8,13 +8,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy import special, stats
 
+from analyze.comparison.statistics import CONFIDENCE
+from analyze.metrics.predictions import BINS, Floats
+from analyze.metrics.temperature import temperature_text
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
 from analyze.plots.multiples import Pooled, axis_labels, blocks, cells, edges, heading, pooled
 from analyze.plots.style import INK, sheet, styled
-from analyze.predictions import BINS, Floats
-from analyze.statistics import CONFIDENCE
-from analyze.temperature import temperature_text
 
 TITLE = "Reliability: is a confidence of 80% right 80% of the time?"
 CAPTION = (

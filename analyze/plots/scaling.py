@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analyze.metrics.predictions import Floats
+from analyze.metrics.temperature import temperature_text
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
 from analyze.plots.style import (
@@ -21,9 +23,7 @@ from analyze.plots.style import (
     sheet,
     styled,
 )
-from analyze.predictions import Floats
-from analyze.reduced import MOST_LOGITS, TEMPERATURES
-from analyze.temperature import temperature_text
+from analyze.runs.reduced import MOST_LOGITS, TEMPERATURES
 
 NLL_TITLE = "NLL as a function of the temperature"
 NLL_CAPTION = (

@@ -1,0 +1,1 @@
+"""From scored runs to statistics: differences, intervals, verdicts, tables."""

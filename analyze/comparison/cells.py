@@ -1,0 +1,260 @@
+"""What a report's main tables show, as text: one source for terminal, page, Markdown and LaTeX."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analyze.comparison.comparisons import IDENTICAL, PRIMARY, is_scale_bound
+from analyze.comparison.report import Report
+from analyze.comparison.statistics import FEWEST_SEEDS
+from analyze.metrics.temperature import BOUND_REASONS
+from analyze.runs.run import as_text
+
+PERCENT = (
+    *("accuracy", "top5", "ece", "ada_ece", "classwise_ece", "mce", "ece_sweep", "smece"),
+    *("signed_gap", "aurc", "e_aurc", "null_ece", "risk_at_80", "coverage_at_5"),
+    "human_total_variation",
+)
+# Column -> title; those before temperature that depend on the scale carry a mark for some losses.
+SHOWN = {
+    "accuracy": "accuracy %",
+    "nll": "NLL",
+    "ece": "ECE %",
+    "temperature": "T",
+    "nll_ts": "NLL at T",
+    "ece_ts": "ECE % at T",
+    "aurc": "AURC %",
+}
+SCALE_MARK, CALIBRATED_MARK, BOUND_MARK = "†", "≈", "‡"
+AT_TEMPERATURE = ("temperature", "nll_ts", "ece_ts")
+DIFFERENCES = (
+    *("loss", "metric", "seeds", "difference", "95% interval", "p (Holm)", "verdict"),
+    "seeds needed",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: What it says, without its marks.
+        value: What a column is sorted by; NaN sorts last.
+        bold: Distinguishably better than the reference.
+        marks: SCALE_MARK, CALIBRATED_MARK or BOUND_MARK, which `legend` explains.
+        note: What stands beside it, smaller: the noise floor of an ECE.
+    """
+
+    text: str
+    value: float = float("nan")
+    bold: bool = False
+    marks: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The main tables of one setting.
+
+    Attributes:
+        title: The setting; "" where nothing but loss and seed varies.
+        head: The titles of `rows`' columns.
+        rows: A row a loss, best first by NLL at T.
+        differences: A row for each loss and primary metric, under DIFFERENCES.
+    """
+
+    title: str
+    head: list[str]
+    rows: list[list[Cell]]
+    differences: list[list[str]]
+
+
+def main_tables(report: Report) -> Iterator[Tables]:
+    """The tables of each setting, in the order of losses.csv."""
+    for setting, losses in by_setting(report.losses, report.options):
+        compared = within(report.comparisons, setting)
+        lost = ["diverged"] if losses["diverged"].any() else []
+        better = {
+            (row.loss, row.metric) for row in compared.itertuples() if row.verdict == "better"
+        }
+        rows = [
+            [Cell(row["loss"]), *(Cell(str(row[name]), row[name]) for name in ("seeds", *lost))]
+            + [_mean(row, name, (row["loss"], name) in better) for name in SHOWN]
+            for row in losses.sort_values("nll_ts_mean", kind="stable").to_dict("records")
+        ]
+        primary = compared[compared["metric"].isin(PRIMARY)]
+        differences = [_difference(row) for row in primary.to_dict("records")]
+        head = ["loss", "seeds", *lost, *SHOWN.values()]
+        yield Tables(setting_title(setting), head, rows, differences)
+
+
+def by_setting(
+    table: pd.DataFrame, options: list[str]
+) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """The rows of each setting, in the table's order."""
+    if not options:
+        yield {}, table
+        return
+    for _, rows in table.groupby(options, sort=False):
+        yield rows[options].iloc[0].to_dict(), rows
+
+
+def within(table: pd.DataFrame, setting: dict[str, str]) -> pd.DataFrame:
+    """The rows of one setting."""
+    for name, value in setting.items():
+        table = table[table[name] == value]
+    return table
+
+
+def setting_title(setting: dict[str, str]) -> str:
+    """A setting in one line: "lr 0.1, model resnet20"; options that it does not have are left out.
+
+    Example:
+        >>> setting_title({"lr": "0.1", "teacher": ""})
+        'lr 0.1'
+    """
+    return ", ".join(f"{name} {value}" for name, value in setting.items() if value)
+
+
+def legend(report: Report) -> list[str]:
+    """What the marks, the bold and the order mean: a line each, as far as they occur."""
+    tests = int(report.comparisons["p_holm"].notna().sum())
+    lines = [
+        "Best NLL at T first. ± is half the 95% t-interval over seeds; whether two losses differ "
+        "is in the paired differences, not in the overlap of these.",
+        f"Verdicts are corrected (Holm) over the {tests} primary comparisons of this report; "
+        "bold is better than the reference. Seeds needed: for a verdict on a difference of the "
+        "size observed, 80% of the time; >1000 also where only more test images would tell.",
+    ]
+    if (report.comparisons["verdict"] == IDENTICAL).any():
+        lines.append(
+            f"{IDENTICAL}: every metric of every run equals the reference's to the last bit; "
+            "no test, and not counted"
+        )
+    losses, compared = report.losses, report.comparisons
+    alone = compared[compared["primary"].astype(bool) & (compared["interval"] == "seeds")]
+    alone = alone[alone["p_holm"].notna()]
+    if len(alone):
+        lines.append(
+            f"Intervals of {', '.join(sorted(set(alone['loss'])))} over seeds alone, for these "
+            "images: how the runs vary together with the reference's is not known (kept runs of "
+            "several reports) or lost in rounding (runs that all but coincide)"
+        )
+    if any((losses[f"{e}_mean"] < losses[f"null_{e}_mean"]).any() for e in ("ece", "ece_ts")):
+        lines.append(f"{CALIBRATED_MARK} below the noise floor: indistinguishable from calibrated")
+    if losses["scale_arbitrary"].any():
+        lines.append(
+            f"{SCALE_MARK} the loss trains scores without a scale: figures before temperature "
+            "are arbitrary, and not tested; compare accuracy, AURC and those at T"
+        )
+    for bound, reason in BOUND_REASONS.items():
+        if runs := _at_bound(report, bound):
+            lines.append(
+                f"{BOUND_MARK} the temperature ended at a bound ({runs}) and stands for {bound}: "
+                f"{reason}; disregard figures at T"
+            )
+    return lines
+
+
+def _at_bound(report: Report, bound: str) -> str:
+    """Of which losses runs have a temperature at a bound, and how many of them."""
+    keys = [(as_text(one.run.setting), one.run.loss) for one in report.evaluated]
+    bounds = [one.temperature_bound for one in report.evaluated]
+    ended = Counter(key for key, found in zip(keys, bounds, strict=True) if found == bound)
+    return ", ".join(
+        f"{count} of {keys.count(key)} runs of {key[1]}" for key, count in ended.items()
+    )
+
+
+def formatted(name: str, value: float, *, signed: bool = False, digits: int | None = None) -> str:
+    """A metric's value as the tables show it: percent where that is usual; "" for NaN.
+
+    Example:
+        >>> formatted("accuracy", 0.9512), formatted("nll", 0.25, signed=True)
+        ('95.12', '+0.250')
+    """
+    if pd.isna(value):
+        return ""
+    scale = 100.0 if name.removesuffix("_ts") in PERCENT else 1.0
+    if digits is None:
+        digits = 2 if scale == 100.0 or name == "temperature" else 3
+    return f"{scale * value:{'+' if signed else ''}.{digits}f}"
+
+
+def one_line(text: str) -> str:
+    r"""The text with what would break its line, or does not print, spelled out.
+
+    Example:
+        >>> one_line("ce\n")
+        'ce\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def decimals(temperature: float, fewest: int = 2) -> int:
+    """How many decimals a temperature needs: below 0.1 as many as give it three digits.
+
+    Example:
+        >>> decimals(1.79), decimals(0.00627)
+        (2, 5)
+    """
+    small = 0 < temperature < 0.1
+    return max(fewest, 2 - math.floor(math.log10(temperature))) if small else fewest
+
+
+def scale_mark(row: dict[str, Any], name: str) -> str:
+    """SCALE_MARK for a figure of a run or a loss that means nothing; the temperature is none."""
+    arbitrary = row["scale_arbitrary"] and name != "temperature" and is_scale_bound(name)
+    return SCALE_MARK if arbitrary else ""
+
+
+def verdict_text(row: dict[str, Any]) -> str:
+    """A comparison's verdict, or why it has none."""
+    enough = row["seeds"] >= FEWEST_SEEDS
+    return row["verdict"] or ("no spread over seeds" if enough else f"below {FEWEST_SEEDS} seeds")
+
+
+def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
+    """Mean ± half the t-interval over seeds, with its marks."""
+    if not row["seeds"]:
+        return Cell("")
+    mean = row[f"{name}_mean"]
+    digits = decimals(mean) if name == "temperature" else None
+    text = formatted(name, mean, digits=digits)
+    half = (row[f"{name}_high"] - row[f"{name}_low"]) / 2
+    if half := formatted(name, half, digits=digits):
+        text += f" ± {half}"
+    marks = note = ""
+    if name in ("ece", "ece_ts"):
+        floor = row[f"null_{name}_mean"]
+        note = f"null {formatted(name, floor)}"
+        marks = CALIBRATED_MARK if mean < floor else ""
+    marks += scale_mark(row, name)
+    if row["temperatures_at_bound"] and name in AT_TEMPERATURE:
+        marks += BOUND_MARK
+    return Cell(text, mean, bold, marks, note)
+
+
+def _difference(row: dict[str, Any]) -> list[str]:
+    metric = row["metric"]
+    digits = 2 if metric in PERCENT else 4
+    difference, low, high = (
+        formatted(metric, row[name], signed=True, digits=digits)
+        for name in ("difference", "low", "high")
+    )
+    known = not pd.isna(row["p_holm"])
+    needed = f"{row['seeds_needed']:.0f}" if not pd.isna(row["seeds_needed"]) else ">1000"
+    return [
+        row["loss"],
+        SHOWN[metric] + (f" {SCALE_MARK}" if row["scale_arbitrary"] else ""),
+        str(row["seeds"]),
+        difference,
+        f"{low} to {high}" if row["seeds"] > 1 else "",
+        f"{row['p_holm']:.2g}" if known else "",
+        verdict_text(row),
+        needed if known else "",
+    ]

@@ -1,0 +1,174 @@
+"""`python -m analyze choose`: the value of an option that suits each loss, by validation alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analyze.comparison.cells import by_setting, formatted, one_line, setting_title
+from analyze.comparison.comparisons import is_scale_bound
+from analyze.errors import UsageError
+from analyze.runs.run import LeftOut, Run, none_usable, option_texts, read_runs, varying
+from analyze.runs.sources import resolve
+
+# What can be chosen by, and whether more is better.
+MEASURES = {"accuracy": True, "top5": True, "nll": False, "brier": False, "aurc": False}
+
+
+def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.DataFrame:
+    """A row for each loss and value of the option, with the value chosen for the loss marked.
+
+    Chosen is the value with the best mean over seeds of the validation metric after the last
+    epoch. Test metrics are not looked at. A value at which a seed diverged, or has not finished,
+    is not chosen: the mean of the others would flatter it.
+
+    Args:
+        paths: As `analyze.comparison.report.build_report`.
+        option: The option to choose, such as "lr".
+        measure: A name in MEASURES.
+
+    Returns:
+        Columns: the other options that vary; `loss`; the option; `seeds`, how many finished;
+        `lost`, how many of the loss's seeds did not; `mean` and `sd` (ddof = 1) over seeds;
+        `chosen`; `at_end`, whether the value is chosen and the least or the greatest of a list of
+        numbers, so that a better one may lie beyond. `attrs["without_scale"]` names the losses
+        that are left out: they train scores without a scale, on which the metric depends.
+
+    Raises:
+        UsageError: A path without runs, no usable run, an option that no run has or that does
+            not vary, an unknown metric, a run whose summary lacks it, or no loss with a scale on
+            which the metric depends.
+    """
+    if measure not in MEASURES:
+        raise UsageError(f"--by {measure}: expected one of {', '.join(MEASURES)}")
+    folders, unreadable = resolve(paths)
+    finished, left_out = read_runs(folders)
+    known: list[Run | LeftOut] = [*finished, *(out for out in left_out if out.setting is not None)]
+    if not finished:
+        raise none_usable([*left_out, *unreadable])
+    unscaled = {one.loss for one in finished if one.scale_arbitrary and is_scale_bound(measure)}
+    known = [one for one in known if one.loss not in unscaled]
+    if not known:
+        raise UsageError(
+            f"--by {measure}: {' and '.join(sorted(unscaled))} trains scores without a scale, so "
+            f"that {measure} means nothing; choose by accuracy"
+        )
+    options = varying([one.setting for one in known if one.setting])
+    if option not in options:
+        raise UsageError(
+            f"--option {option} does not vary here: {', '.join(options) or 'nothing'}"
+        )
+    others = [name for name in options if name != option]
+    tried = pd.DataFrame([_row(one, option, others, measure) for one in known])
+    rows = []
+    for _, of_loss in tried.groupby([*others, "loss"], sort=True):
+        seeds = of_loss["seed"].nunique()
+        values = sorted(of_loss[option].unique(), key=_order)
+        of_loss = of_loss.sort_values("seed")
+        candidates = [_candidate(of_loss[of_loss[option] == value], seeds) for value in values]
+        means = [np.nan if row["lost"] else row["mean"] for row in candidates]
+        if not np.isnan(means).all():
+            best = int(np.nanargmax(means) if MEASURES[measure] else np.nanargmin(means))
+            candidates[best]["chosen"] = True
+            ends = best in (0, len(values) - 1) and all(map(_is_number, values))
+            candidates[best]["at_end"] = ends
+        rows += candidates
+    columns = [*others, "loss", option, "seeds", "lost", "mean", "sd", "chosen", "at_end"]
+    table = pd.DataFrame(rows)[columns]
+    table.attrs["without_scale"] = sorted(unscaled)
+    return table
+
+
+def _row(one: Run | LeftOut, option: str, others: Sequence[str], measure: str) -> dict[str, Any]:
+    """What a run, finished or not, tells of its value of the option."""
+    assert one.setting is not None
+    row = option_texts(one.setting, [*others, option]) | {"loss": one.loss, "seed": one.seed}
+    if isinstance(one, LeftOut):
+        return row | {"value": np.nan}
+    value = one.summary.get(f"val/{measure}")
+    if not isinstance(value, int | float):
+        raise UsageError(f"{one.path}: summary.json has no val/{measure}")
+    return row | {"value": float(value)}
+
+
+def _candidate(runs: pd.DataFrame, seeds: int) -> dict[str, Any]:
+    """One value of the option with one loss, not chosen yet."""
+    values = runs["value"].dropna()
+    described: dict[str, Any] = runs.iloc[0].drop(["seed", "value"]).to_dict()
+    return described | {
+        "seeds": len(values),
+        "lost": seeds - len(values),
+        "mean": values.mean(),
+        "sd": values.std(),
+        "chosen": False,
+        "at_end": False,
+    }
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _order(text: str) -> tuple[bool, float, str]:
+    """Numbers by their size, then the rest by name."""
+    return (False, float(text), "") if _is_number(text) else (True, 0.0, text)
+
+
+def print_choice(choice: pd.DataFrame, option: str, measure: str, console: Console) -> None:
+    """Prints a table a setting: a row a loss, a column a value, the chosen one bold."""
+    others = list(choice.columns[: choice.columns.get_loc("loss")])
+    console.print(
+        Text(f"validation {measure} after the last epoch, mean ± sd over seeds; best in bold")
+    )
+    for loss in choice.attrs.get("without_scale", []):
+        left_out = f"left out: {one_line(loss)} trains scores without a scale, so its {measure} "
+        console.print(Text(f"{left_out}means nothing; choose for it by accuracy"), soft_wrap=True)
+    for setting, rows in by_setting(choice, others):
+        console.print()
+        if setting:
+            console.print(Text(one_line(setting_title(setting)), style="bold"))
+        values = sorted(rows[option].unique(), key=_order)
+        table = Table()
+        table.add_column("loss", overflow="fold")
+        for value in values:
+            table.add_column(Text(f"{option} {value}"), justify="right", no_wrap=True)
+        for loss, of_loss in rows.groupby("loss", sort=True):
+            cells = {row[option]: _cell(row, measure) for row in of_loss.to_dict("records")}
+            table.add_row(
+                Text(one_line(str(loss))), *(cells.get(value, Text("")) for value in values)
+            )
+        console.print(table)
+        for line in _remarks(rows, option):
+            console.print(Text(line), soft_wrap=True)
+
+
+def _cell(row: dict[str, Any], measure: str) -> Text:
+    if row["lost"]:
+        return Text(f"{row['lost']} of {row['lost'] + row['seeds']} lost")
+    text = formatted(measure, row["mean"])
+    if spread := formatted(measure, row["sd"]):
+        text += f" ± {spread}"
+    return Text(text, style="bold" if row["chosen"] else "")
+
+
+def _remarks(rows: pd.DataFrame, option: str) -> list[str]:
+    """The choices in words: what a terminal without bold would not tell."""
+    lines = []
+    for loss, of_loss in rows.groupby("loss", sort=True):
+        chosen = of_loss[of_loss["chosen"]]
+        if chosen.empty:
+            lines.append(f"{one_line(str(loss))}: no {option} with which every seed has finished")
+            continue
+        value, at_end = chosen[[option, "at_end"]].iloc[0]
+        beyond = ", at the end of the list: a better one may lie beyond" if at_end else ""
+        lines.append(f"{one_line(str(loss))}: {option} {value}{beyond}")
+    return lines

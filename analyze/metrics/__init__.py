@@ -1,0 +1,1 @@
+"""The numbers of one set of predictions: accuracy, calibration, temperature."""

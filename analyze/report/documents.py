@@ -1,0 +1,77 @@
+"""The main table for papers and notes: Markdown and LaTeX."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from analyze.comparison.cells import Cell, Tables, one_line
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "≈": r"$\approx$",
+} | {character: rf"\{character}" for character in "&%$#_{}"}
+
+
+def markdown(tables: Sequence[Tables], legend: Sequence[str]) -> str:
+    """The main table of each setting, and what its marks mean."""
+    parts = []
+    for one in tables:
+        if one.title:
+            parts.append(f"**{_markdown(one.title)}**\n")
+        head = [_markdown(title) for title in one.head]
+        lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+        rows = [[_cell(cell, _markdown, "**{}**") for cell in row] for row in one.rows]
+        parts.append("".join(f"| {' | '.join(line)} |\n" for line in [*lines, *rows]))
+    parts.append("".join(f"- {_markdown(line)}\n" for line in legend))
+    return "\n".join(parts)
+
+
+def latex(tables: Sequence[Tables], legend: Sequence[str]) -> str:
+    r"""The main table of each setting as a tabular of booktabs, the legend as comments.
+
+    Example:
+        >>> print(latex([Tables("", ["loss", "ECE %"], [[Cell("a_b"), Cell("1.00")]], [])], []))
+        \begin{tabular}{lr}
+        \toprule
+        loss & ECE \% \\
+        \midrule
+        a\_b & 1.00 \\
+        \bottomrule
+        \end{tabular}
+        <BLANKLINE>
+    """
+    lines = [f"% {one_line(line)}" for line in legend]
+    for one in tables:
+        if one.title:
+            lines.append(f"% {one_line(one.title)}")
+        rows = [[_cell(cell, _latex, r"\textbf{{{}}}") for cell in row] for row in one.rows]
+        lines += [
+            rf"\begin{{tabular}}{{l{'r' * (len(one.head) - 1)}}}",
+            r"\toprule",
+            " & ".join(map(_latex, one.head)) + r" \\",
+            r"\midrule",
+            *(" & ".join(row) + r" \\" for row in rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(cell: Cell, escape: Callable[[str], str], bold: str) -> str:
+    text = escape(cell.text)
+    if cell.bold:
+        text = bold.format(text)
+    note = f" ({escape(cell.note)})" if cell.note else ""
+    return text + "".join(f" {escape(mark)}" for mark in cell.marks) + note
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<|#$~&])", r"\\\1", one_line(text))
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in one_line(text))

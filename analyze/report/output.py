@@ -1,0 +1,72 @@
+"""Writes a report: the page, the tables, the figures."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from analyze.comparison.cells import legend, main_tables, setting_title
+from analyze.comparison.report import Report
+from analyze.errors import writing
+from analyze.plots import KIND_NAMES, colours, figures
+from analyze.progress import track
+from analyze.report.documents import latex, markdown
+from analyze.report.kept import check_place, write_runs
+from analyze.report.page import Figure, render_page
+from analyze.report.published import beside
+
+WRITTEN = "index.html, figures/, {runs,losses,comparisons}.csv, losses.{md,tex}"
+
+
+def write_report(
+    report: Report,
+    out: Path,
+    *,
+    command: str,
+    layout: str | None = None,
+    keep_runs: bool = False,
+) -> None:
+    """Writes everything that WRITTEN names; the same runs give the same bytes.
+
+    Args:
+        report: From `build_report`.
+        out: A folder; files of these names in it are replaced.
+        command: The command line that makes this report, for the page.
+        layout: A paper to set the losses beside: a name in `analyze.report.published.PAPERS`.
+        keep_runs: Also `write_runs` to `out/runs`.
+
+    Raises:
+        UsageError: The folder cannot be written, or as `write_runs` and `beside`.
+    """
+    if keep_runs:
+        check_place(report, out / "runs")
+    paper = beside(report, layout) if layout else None
+    with writing(out):  # at once: nothing is drawn for a folder that cannot be written
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "figures").mkdir(exist_ok=True)
+    main, marks = list(main_tables(report)), legend(report)
+    texts = {"losses.md": markdown(main, marks), "losses.tex": latex(main, marks)}
+    drawn = list(_drawn(report))
+    for figure in drawn:
+        # of its own, it must be readable on any background
+        alone = figure.svg.replace('style="', 'style="background: white; color: black; ', 1)
+        texts[f"figures/{figure.name}.svg"] = alone
+    shades = colours(report.runs["loss"].unique())
+    texts["index.html"] = render_page(report, drawn, shades, command, paper)
+    with writing(out):
+        for name, table in report.tables.items():
+            table.to_csv(
+                out / f"{name}.csv", index=False, lineterminator="\n", errors="surrogateescape"
+            )
+        for old in (out / "figures").glob("*.svg"):
+            if re.sub(r"-\d+$", "", old.stem) in KIND_NAMES:
+                old.unlink()  # of an earlier report, which may have had more settings
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+    if keep_runs:
+        write_runs(report, out / "runs")
+
+
+def _drawn(report: Report) -> Iterator[Figure]:
+    for shown in track(list(figures(report)), "drawing"):
+        title = ": ".join(filter(None, (shown.title, setting_title(shown.setting))))
+        yield Figure(shown.name, title, shown.caption, shown.svg())

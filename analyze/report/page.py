@@ -1,0 +1,234 @@
+"""The report as one self-contained HTML page."""
+
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from analyze.comparison.cells import (
+    DIFFERENCES,
+    SHOWN,
+    decimals,
+    formatted,
+    legend,
+    main_tables,
+    scale_mark,
+)
+from analyze.comparison.report import Report
+from analyze.comparison.tables import option_column
+from analyze.report.published import Published
+from analyze.report.sentences import summarise
+from analyze.runs.evaluation import OF_EQUAL_MASS, VERSION, Evaluated
+from analyze.runs.run import as_text
+
+METHOD = (
+    "Everything is computed in float64 from the raw test logits that the runs saved, which were "
+    "read once, with the last weights. ECE has 15 bins of equal width (Guo et al. 2017).",
+    "One temperature per run, fitted on its validation images by NLL; the test images have no "
+    "part in it.",
+    "A difference is loss minus reference with the same seed on the same test images. For means "
+    "over images (accuracy, NLL, Brier, ECE and those after temperature) seeds and images are "
+    "both random in its interval; for the others the seeds alone.",
+    "Verdicts are for accuracy, NLL, ECE and NLL at T, corrected together by Holm's method, and "
+    "need three seeds. All other metrics are exploratory.",
+    "Null ECE: the mean ECE of a perfectly calibrated model with these confidences at this "
+    "number of images, by 200 draws of labels. An ECE below it is indistinguishable from "
+    "calibrated.",
+)
+PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page: its SVG, and the words around it."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A table of texts; the first `texts` + 1 columns are words, the others numbers."""
+
+    head: list[str]
+    texts: int
+    rows: list[list[str]]
+
+
+def render_page(
+    report: Report,
+    figures: Sequence[Figure],
+    colours: dict[str, str],
+    command: str,
+    published: Published | None = None,
+) -> str:
+    """The page: summary, losses, figures, differences, runs, method.
+
+    Args:
+        report: What it is about.
+        figures: In their order; their SVG goes in as it is, all other text is escaped.
+        colours: The colour of each loss in the figures.
+        command: Makes the report again.
+        published: Figures of a paper to stand beside ours.
+
+    Returns:
+        HTML that needs no other file; the same report gives the same text.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analyze.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["minus"] = _with_minus_signs
+
+    def source(name: str) -> str:
+        assert environment.loader is not None
+        return environment.loader.get_source(environment, name)[0]
+
+    def colour_key(loss: str) -> Markup:
+        if loss not in colours:
+            return Markup()
+        return Markup('<span class="key" style="background: {}"></span>').format(colours[loss])
+
+    seeds = report.runs["seed"].nunique()
+    losses = report.runs["loss"].nunique()
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        title=_title(report),
+        about=f"{len(report.evaluated)} runs: {_count(losses, 'loss', 'losses')}, "
+        f"{_count(seeds, 'seed', 'seeds')}, {_images(report)} test images"
+        + (f"; compared with {report.reference}." if len(report.comparisons) else "."),
+        summary=summarise(report),
+        main_tables=list(main_tables(report)),
+        differences_head=DIFFERENCES,
+        legend=legend(report),
+        figures=figures,
+        all_metrics=_all_metrics(report),
+        runs=_runs(report),
+        method=[*METHOD, *_of_earlier_versions(report.evaluated)],
+        common=[(name, as_text(value)) for name, value in report.fixed.items() if value != ""],
+        trained_with=_trained_with(report.evaluated),
+        analysed_with=", ".join(
+            [f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in PACKAGES)]
+        ),
+        command=command,
+        published=published,
+        colour_key=colour_key,
+        style=source("report.css"),
+        script=source("report.js"),
+    )
+
+
+def _with_minus_signs(text: str) -> str:
+    """Hyphens before numbers as minus signs, which do not break lines."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _images(report: Report) -> str:
+    sizes = sorted({one.size for one in report.evaluated})
+    return " or ".join(f"{size:,}" for size in sizes)
+
+
+def _title(report: Report) -> str:
+    about = [as_text(report.fixed[name]) for name in ("model", "dataset") if name in report.fixed]
+    if about[1:] == ["folder"] and report.fixed.get("data_dir"):
+        about[1] = Path(as_text(report.fixed["data_dir"])).name
+    return f"Losses compared{': ' if about else ''}{' on '.join(about)}"
+
+
+def _all_metrics(report: Report) -> Plain:
+    """A row for each setting, loss and metric: mean, sd, difference and interval."""
+    keys = [*report.options, "loss"]
+    compared = report.comparisons.set_index([*keys, "metric"])
+    rows = []
+    for row in report.losses.to_dict("records"):
+        names = [column.removesuffix("_mean") for column in row if column.endswith("_mean")]
+        for name in names:
+            if pd.isna(row[f"{name}_mean"]):
+                continue
+            key = (*(row[option] for option in keys), name)
+            difference = compared.loc[key] if key in compared.index else None
+            digits = decimals(row["temperature_mean"], 4) if name == "temperature" else 4
+            rows.append(
+                [
+                    *(row[option] for option in keys),
+                    f"{SHOWN.get(name, name)} {scale_mark(row, name)}".rstrip(),
+                    formatted(name, row[f"{name}_mean"], digits=digits),
+                    formatted(name, row[f"{name}_sd"], digits=digits),
+                    *_exploratory(name, difference),
+                ]
+            )
+    head = [*keys, "metric", "mean", "sd", "difference", "low", "high"]
+    return Plain(head, len(keys), rows)
+
+
+def _exploratory(name: str, difference: Any) -> list[str]:  # noqa: ANN401 (a row of pandas)
+    if difference is None:
+        return ["", "", ""]
+    return [
+        formatted(name, difference[column], signed=True, digits=4)
+        for column in ("difference", "low", "high")
+    ]
+
+
+def _runs(report: Report) -> Plain:
+    shown = ("accuracy", "nll", "ece", "temperature", "nll_ts", "ece_ts")
+    rows = [
+        [
+            *(row[option_column(option)] for option in report.options),
+            row["loss"],
+            row["run"],
+            str(row["seed"]),
+            *(
+                f"{formatted(name, row[name], digits=4)} {scale_mark(row, name)}".rstrip()
+                if name != "temperature"
+                else formatted(name, row[name], digits=decimals(row[name], 4))
+                for name in shown
+            ),
+            "" if pd.isna(row["seconds"]) else f"{row['seconds']:.0f}",
+        ]
+        for row in report.runs.to_dict("records")
+    ]
+    head = [*report.options, "loss", "run", "seed", *(SHOWN[name] for name in shown), "seconds"]
+    return Plain(head, len(report.options) + 1, rows)
+
+
+def _of_earlier_versions(evaluated: Sequence[Evaluated]) -> list[str]:
+    """What is to be said of runs that were kept when metrics were defined otherwise."""
+    if all(one.version == VERSION for one in evaluated):
+        return []
+    losses = ", ".join(sorted({one.run.loss for one in evaluated if one.version != VERSION}))
+    return [
+        f"The runs of {losses} were kept by an earlier version, without their predictions: their "
+        f"{', '.join(OF_EQUAL_MASS)} may depend on the order of the images where confidences are "
+        "tied, as where they are exactly 1. No other figure does."
+    ]
+
+
+def _trained_with(evaluated: Sequence[Evaluated]) -> list[tuple[str, str]]:
+    """Code, versions and hardware of the runs: every value that occurs."""
+    found: dict[str, set[str]] = {}
+    for one in evaluated:
+        described = one.run.described
+        flat = {name: described.get(name) for name in ("commit", "device", "processes")}
+        for group in ("versions", "hardware"):
+            flat |= described.get(group) or {}
+        for name, value in flat.items():
+            if value is not None:
+                found.setdefault(name, set()).add(as_text(value))
+    return [(name, "; ".join(sorted(values))) for name, values in found.items()]

@@ -1,0 +1,187 @@
+"""What a report found, in sentences: each derived from the rows of comparisons.csv, and no more.
+
+A difference is called one only where its row has a verdict for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analyze.comparison.cells import by_setting, formatted, setting_title, within
+from analyze.comparison.comparisons import IDENTICAL, PRIMARY
+from analyze.comparison.report import Report
+from analyze.comparison.statistics import FEWEST_SEEDS
+
+UNDECIDED = "not distinguishable"
+CALLED = ("better", "worse")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was found.
+
+    Attributes:
+        overall: One sentence on all primary comparisons.
+        losses: A text for each loss, by setting ("" where there is only one).
+    """
+
+    overall: str
+    losses: dict[str, list[str]]
+
+
+def summarise(report: Report) -> Summary:
+    """The comparisons in plain words, and what could not be compared."""
+    found = compared_in_words(report.comparisons, report.options)
+    if not found.losses:
+        found = Summary(nothing_compared(report.losses, report.reference), {})
+    losses = {}
+    for setting, rows in by_setting(report.losses, report.options):
+        compared = set(within(report.comparisons, setting)["loss"])
+        said = found.losses.get(setting_title(setting), [])
+        if said := said + _lost(rows, compared, report.reference):
+            losses[setting_title(setting)] = said
+    return Summary(found.overall, losses)
+
+
+def compared_in_words(comparisons: pd.DataFrame, options: Sequence[str] = ()) -> Summary:
+    """The comparisons in plain words.
+
+    Args:
+        comparisons: As `analyze.comparison.comparisons.compare` makes it.
+        options: Its first columns, the options that vary between settings.
+    """
+    primary = comparisons[comparisons["metric"].isin(PRIMARY)]
+    losses = {
+        setting_title(setting): [
+            _compared(loss, group.set_index("metric", drop=False))
+            for loss, group in rows.groupby("loss", sort=False)
+        ]
+        for setting, rows in by_setting(primary, list(options))
+        if len(rows)
+    }
+    return Summary(_overall(primary) if losses else "Nothing is compared.", losses)
+
+
+def nothing_compared(losses: pd.DataFrame, reference: str) -> str:
+    """Why there is no comparison at all, and what to do.
+
+    Args:
+        losses: As `analyze.comparison.tables.losses_table` makes it.
+        reference: The loss that the others would be compared to.
+    """
+    trained = losses[losses["seeds"] > 0]["loss"]
+    if reference in set(trained):
+        others = set(trained) - {reference}
+        why = "no loss shares a seed with it" if others else "there is no other loss"
+        return f"Nothing is compared with {reference}: {why}."
+    names = ", ".join(dict.fromkeys(trained))
+    return (
+        f"Nothing is compared: {reference} has no finished run here; name another reference "
+        f"with --reference, one of {names}."
+    )
+
+
+def _lost(losses: pd.DataFrame, compared: set[str], reference: str) -> list[str]:
+    """What is not in the comparisons of a setting, as far as it is known."""
+    sentences = []
+    for row in losses.to_dict("records"):
+        loss, seeds, diverged = row["loss"], row["seeds"], row["diverged"]
+        if not seeds:
+            sentences.append(f"{loss} diverged with every seed ({diverged}): nothing to compare.")
+        elif loss != reference and loss not in compared:
+            sentences.append(f"{loss} shares no seed with {reference}, so it is not compared.")
+        elif diverged:
+            sentences.append(
+                f"{loss} diverged with {diverged} of {seeds + diverged} seeds: what is said of it "
+                "holds for the others alone."
+            )
+    return sentences
+
+
+def _overall(primary: pd.DataFrame) -> str:
+    if (primary["verdict"] == IDENTICAL).all():
+        return "Nothing is compared: every loss has exactly the results of the reference."
+    tested = primary[primary["p_holm"].notna()]
+    if not len(tested):
+        return f"No verdicts: they need {FEWEST_SEEDS} seeds in common with the reference."
+    called = tested[tested["verdict"].isin(CALLED)]
+    counted = f"{len(tested)} primary comparisons" if len(tested) > 1 else "one primary comparison"
+    if not len(called):
+        return f"Nothing can be told apart: of {counted}, none shows a difference."
+    verb = "is" if len(called) == 1 else "are"
+    return f"Of {counted}, {len(called)} {verb} called a difference."
+
+
+def _compared(loss: str, rows: pd.DataFrame) -> str:
+    """All that is said of one loss; `rows` are its primary comparisons, by metric."""
+    first = rows.iloc[0]
+    reference, seeds = first["reference"], int(first["seeds"])
+    if first["verdict"] == IDENTICAL:
+        return f"The results of {loss} are those of {reference}, to the last bit: nothing to test."
+    if seeds < FEWEST_SEEDS:
+        has = "one seed" if seeds == 1 else f"{seeds} seeds"
+        return (
+            f"{loss} has {has} in common with {reference}: no verdict, which needs {FEWEST_SEEDS}."
+        )
+    sentences = [f"Over {seeds} seeds, {_accuracy(loss, rows.loc['accuracy'])}."]
+    if rows.loc["ece", "scale_arbitrary"]:
+        sentences.append(
+            "Before temperature the scale of the scores is arbitrary, "
+            "so that their ECE and NLL say nothing."
+        )
+    else:
+        sentences.append(f"Before temperature {_calibration(rows)}.")
+    sentences.append(f"After temperature {_nll(rows.loc['nll_ts'])}.")
+    return " ".join(sentences)
+
+
+def _accuracy(loss: str, row: pd.Series) -> str:
+    reference = row["reference"]
+    if row["verdict"] in CALLED:
+        size = formatted("accuracy", abs(row["difference"]))
+        more = "more" if row["difference"] > 0 else "less"
+        return f"{loss} is {size} points {more} accurate than {reference} ({_interval(row)})"
+    return (
+        f"{loss} and {reference} {_undecided(row)} in accuracy "
+        f"({formatted('accuracy', row['difference'], signed=True)} points, {_interval(row)})"
+    )
+
+
+def _calibration(rows: pd.DataFrame) -> str:
+    ece, nll = rows.loc["ece"], rows.loc["nll"]
+    if ece["verdict"] in CALLED:
+        size = formatted("ece", abs(ece["difference"]))
+        lower = "lower" if ece["difference"] < 0 else "higher"
+        said = f"it is {ece['verdict']} calibrated (ECE {size} points {lower}, {_interval(ece)})"
+    else:
+        said = (
+            f"the two {_undecided(ece)} in ECE "
+            f"({formatted('ece', ece['difference'], signed=True)} points, {_interval(ece)})"
+        )
+    return f"{said}, and {_nll(nll)}"
+
+
+def _nll(row: pd.Series) -> str:
+    if row["verdict"] in CALLED:
+        size = formatted("nll", abs(row["difference"]), digits=4)
+        lower = "lower" if row["difference"] < 0 else "higher"
+        return f"its NLL is {size} {lower} ({_interval(row)})"
+    signed = formatted("nll", row["difference"], signed=True, digits=4)
+    return f"the two {_undecided(row)} in NLL ({signed}, {_interval(row)})"
+
+
+def _undecided(row: pd.Series) -> str:
+    if row["verdict"] != UNDECIDED:
+        return "have no verdict"
+    alone = row["low"] > 0 or row["high"] < 0
+    corrected = "after correction for all comparisons, " if alone else ""
+    return f"are{', ' if alone else ' '}{corrected}not distinguishable"
+
+
+def _interval(row: pd.Series) -> str:
+    digits = 4 if row["metric"].startswith("nll") else 2
+    low, high = (
+        formatted(row["metric"], row[end], signed=True, digits=digits) for end in ("low", "high")
+    )
+    return f"95% interval {low} to {high}"

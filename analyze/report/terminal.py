@@ -1,0 +1,67 @@
+"""A report as readable tables in the terminal."""
+
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analyze.comparison.cells import DIFFERENCES, Cell, Tables, legend, main_tables, one_line
+from analyze.comparison.report import Report
+from analyze.runs.run import as_text
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Prints, setting by setting, the losses and their differences to the reference."""
+    shown = ("model", "dataset", "epochs")
+    about = [f"{name} {as_text(report.fixed[name])}" for name in shown if name in report.fixed]
+    console.print(Text(", ".join([f"{len(report.evaluated)} runs", *about])))
+    for tables in main_tables(report):
+        console.print()
+        if tables.title:
+            console.print(Text(one_line(tables.title), style="bold"))
+        console.print(_losses(tables))
+        if tables.differences:
+            console.print(_differences(tables.differences, report.reference))
+        else:
+            why = f"No comparisons: {report.reference} has no run with the same seed here."
+            console.print(Text(why))
+    console.print()
+    for line in legend(report):
+        console.print(Text(one_line(line)))
+    if report.left_out:
+        console.print(f"\nLeft out ({len(report.left_out)}):")
+        for out in report.left_out:
+            console.print(Text(one_line(f"  {out.path}: {out.reason}")), soft_wrap=True)
+
+
+def _losses(tables: Tables) -> Table:
+    table = Table()
+    table.add_column(tables.head[0], overflow="fold")
+    for title in tables.head[1:]:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in tables.rows:
+        table.add_row(*map(_text, row))
+    return table
+
+
+def _text(cell: Cell) -> Text:
+    marked = " ".join([one_line(cell.text), *cell.marks])
+    return Text(marked, style="bold" if cell.bold else "")
+
+
+def _differences(rows: list[list[str]], reference: str) -> Table:
+    heading = Text(f"difference to {one_line(reference)}")
+    table = Table(title=heading, title_justify="left")
+    for title in DIFFERENCES:
+        left = title in ("loss", "metric", "verdict")
+        table.add_column(
+            title,
+            justify="left" if left else "right",
+            overflow="fold" if title == "loss" else "ellipsis",
+        )
+    for loss, group in groupby(rows, key=lambda row: row[0]):
+        for number, row in enumerate(group):
+            table.add_row(Text("" if number else one_line(loss)), *row[1:])
+        table.add_section()
+    return table

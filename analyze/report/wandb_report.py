@@ -1,0 +1,113 @@
+"""`--to-wandb`: a report as a run of job type analysis."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from analyze.comparison.report import Report
+from analyze.errors import UsageError
+from analyze.runs.sources.wandb_client import PATIENCE, has_key, in_one_line, quiet
+
+_SLOWEST = 120  # seconds, for the upload
+
+
+def parse_target(target: str) -> tuple[str | None, str]:
+    """Entity, None for the default one, and project.
+
+    Raises:
+        UsageError: Another form than PROJECT or ENTITY/PROJECT.
+
+    Example:
+        >>> parse_target("resnet-losses"), parse_target("me/resnet-losses")
+        ((None, 'resnet-losses'), ('me', 'resnet-losses'))
+    """
+    parts = target.removeprefix("wandb:").split("/")
+    if len(parts) > 2 or not all(parts):
+        raise UsageError(f"--to-wandb {target}: expected PROJECT or ENTITY/PROJECT")
+    return (parts[0] if len(parts) == 2 else None), parts[-1]
+
+
+def log_report(report: Report, out: Path, target: str) -> str:
+    """Logs a report that has been written: its tables, its figures, its page, and all its files.
+
+    The tables are W&B tables, the page and the figures media, the files one artifact of type
+    report. Without an API key, or without an answer of the server in ten seconds, the run is
+    offline, in `out/wandb`.
+
+    Args:
+        report: From `build_report`.
+        out: The folder that it was written to.
+        target: ENTITY/PROJECT, or PROJECT of the default entity.
+
+    Returns:
+        Where it went: the run's URL, or its offline folder.
+
+    Raises:
+        UsageError: Another form of target, or an upload that failed.
+    """
+    entity, project = parse_target(target)
+    with in_one_line(f"--to-wandb {target}"), quiet():
+        run = _begin(report, out, entity, project)
+        _log(run, report, out)
+        run.finish()
+    if run.offline:
+        return f"{Path(run.dir).parent} (`wandb sync` uploads it)"
+    return str(run.url)
+
+
+def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any:  # noqa: ANN401
+    import wandb
+
+    def begin(mode: Any) -> Any:  # noqa: ANN401
+        settings = wandb.Settings(
+            init_timeout=PATIENCE,
+            finish_timeout=_SLOWEST,
+            silent=True,
+            console="off",
+            disable_git=True,
+            x_disable_stats=True,
+        )
+        return wandb.init(
+            entity=entity,
+            project=project,
+            job_type="analysis",
+            name=f"report {out.resolve().name}",
+            config={"reference": report.reference, "setting": report.fixed},
+            dir=out,
+            mode=mode,
+            reinit="create_new",  # whoever calls this may have a run of their own
+            settings=settings,
+        )
+
+    if not has_key():
+        return begin("offline")
+    try:
+        return begin(None)  # online, unless WANDB_MODE says otherwise
+    except wandb.errors.CommError as error:
+        said = str(error).partition("\n")[0]
+        print(f"W&B does not answer ({said}); logging offline", file=sys.stderr)
+        wandb.teardown()  # forget the attempt
+        return begin("offline")
+
+
+def _log(run: Any, report: Report, out: Path) -> None:  # noqa: ANN401
+    import wandb
+
+    shown: dict[str, Any] = {
+        # a column may have figures and gaps, which the table would take for two types
+        name: wandb.Table(dataframe=table, allow_mixed_types=True)
+        for name, table in report.tables.items()
+    }
+    shown["report"] = wandb.Html(str(out / "index.html"), inject=False)
+    for figure in sorted((out / "figures").glob("*.svg")):
+        shown[f"figures/{figure.stem}"] = wandb.Html(
+            figure.read_text(encoding="utf-8"), inject=False
+        )
+    run.log(shown)
+
+    files = wandb.Artifact(f"report-{run.id}", type="report")
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        if path.is_file() and name.parts[0] != "wandb":
+            files.add_file(str(path), name=name.as_posix())
+    run.log_artifact(files)

@@ -1,0 +1,1 @@
+"""Finding runs, in folders or on W&B, and scoring each."""

@@ -1,0 +1,1 @@
+"""From data set to batch: images and labels, splits, what is trained on, augmentation."""

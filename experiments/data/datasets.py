@@ -1,0 +1,290 @@
+"""The data sets, and what a run takes of them.
+
+All images of a data set are held as uint8; nothing here depends on the loss. The test images are
+the data set's own. Of its training images, and by ``split_seed`` alone,
+
+1. ``--val-size`` are held out for validation, stratified by the data set's own labels;
+2. ``--imbalance`` leaves fewer of each further class, ``--train-size`` a stratified part of those
+   that remain, both by the data set's own labels;
+3. ``--train-labels`` replaces the labels of what is left, then ``--label-noise`` changes some,
+   then ``--unlabelled`` hides some;
+4. ``--class-weights`` counts the labels as they are now.
+
+Validation and test images keep the labels that the data set gives them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.config import Refused, RunConfig
+from experiments.data import class_weights, folder, image_files, label_file, labels, selection
+from experiments.machine import locks
+from experiments.machine.fingerprint import fingerprint
+from experiments.randomness import Stream
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with their labels.
+
+    Attributes:
+        pixels: uint8, (N, C, H, W).
+        targets: class indices, int64, (N,), -100 where there is no label; training images may
+            have probabilities instead, float32, (N, C).
+        index: position of each image in the data set as published, int64, (N,).
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.targets)
+
+    def take(self, positions: Tensor) -> Images:
+        """The images at these positions."""
+        return Images(self.pixels[positions], self.targets[positions], self.index[positions])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as published: its images, the names of its classes, and remarks on them."""
+
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains on, chooses by and is tested on.
+
+    Attributes:
+        train: the training images that were not held out.
+        val: those that were.
+        test: the test images.
+        classes: the names of the classes.
+        mean: of the training pixels, by channel, in [0, 1].
+        std: likewise.
+        class_weights: float32, (C,), or None where classes weigh the same.
+        test_probabilities: people's distributions over the test images, float32, (N, C).
+        notes: what became of the labels and the SHA-256 of the label files, for the record.
+        remarks: lines that whoever trains on it should read.
+    """
+
+    train: Images
+    val: Images
+    test: Images
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_weights: Tensor | None = None
+    test_probabilities: Tensor | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def images_sha256(self) -> str:
+        """Over the pixels of all three parts, and the labels of validation and test."""
+        digest = hashlib.sha256()
+        parts = (self.train, self.val, self.test)
+        for tensor in (*(part.pixels for part in parts), self.val.targets, self.test.targets):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def load(config: RunConfig) -> Data:
+    """The data set of a run, split, selected and labelled.
+
+    Raises:
+        Refused: where data or labels are missing, broken, or too few for the split.
+    """
+    if config.dataset == "digits":
+        source = _digits()
+    elif config.dataset == "folder":
+        source = _folder(config.data_dir, config.image_size)
+    else:
+        source = _cifar(config.dataset, config.data_dir)
+    train, val = split(source.train, config.val_size, config.split_seed)
+    published = select(train, source.classes, config)
+    train, notes = _relabelled(published, len(source.train), source.classes, config)
+    human = None
+    if path := config.test_probabilities:
+        human = _test_probabilities(path, len(source.test), source.classes)
+        notes["test_probabilities_sha256"] = fingerprint(path)
+    mean, std = _moments(train.pixels)
+    weights = class_weights.resolve(config.class_weights, train.targets, source.classes)
+    remarks = source.remarks + _missing(train.targets, source.classes)
+    return Data(train, val, source.test, source.classes, mean, std, weights, human, notes, remarks)
+
+
+def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Images]:
+    """Hold out a stratified validation set, drawn from ``split_seed`` alone.
+
+    Each class gives its share, rounded so that the sizes add up.
+
+    Raises:
+        Refused: if either part would have no image.
+    """
+    n = len(images)
+    size = round(val_size * n) if val_size < 1 else int(val_size)
+    if not 0 < size < n:
+        raise Refused(
+            f"--val-size {val_size:g} leaves {size} of {n} training images for validation "
+            f"and {n - size} for training: both need at least one"
+        )
+    val = selection.stratified(images.targets, images.index, size, split_seed, Stream.SPLIT)
+    kept = torch.ones(n, dtype=torch.bool)
+    kept[val] = False
+    return images.take(kept.nonzero()[:, 0]), images.take(val)
+
+
+def select(images: Images, classes: tuple[str, ...], config: RunConfig) -> Images:
+    """What ``--imbalance`` and ``--train-size`` leave of the training images.
+
+    Raises:
+        Refused: if a class would have no image, or there are not as many.
+    """
+    if config.imbalance > 1:
+        images = images.take(
+            selection.long_tailed(
+                images.targets, images.index, classes, config.imbalance, config.split_seed
+            )
+        )
+    if size := config.train_size:
+        if size > len(images):
+            raise Refused(f"--train-size {size}: there are only {len(images)} training images")
+        images = images.take(
+            selection.stratified(
+                images.targets, images.index, size, config.split_seed, Stream.SUBSET
+            )
+        )
+    return images
+
+
+def _relabelled(
+    images: Images, published: int, classes: tuple[str, ...], config: RunConfig
+) -> tuple[Images, dict[str, Any]]:
+    """The images with the labels that the run asks for, and notes on them."""
+    targets, notes = images.targets, {}
+    if path := config.train_labels:
+        table = label_file.read(
+            "--train-labels", path, published, len(classes), part="training images"
+        )
+        targets = table[images.index]
+        notes["train_labels_sha256"] = fingerprint(path)
+    targets = labels.assign(targets, images.index, len(classes), config)
+    notes |= labels.describe(targets, images.targets, len(classes))
+    return replace(images, targets=targets), notes
+
+
+def _missing(targets: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """A remark on classes that no training image is of: the network cannot learn them."""
+    counts = labels.class_counts(targets, len(classes)).tolist()
+    missing = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if not missing:
+        return ()
+    more = ", ..." * (len(missing) > _SHOWN)
+    names = ", ".join(missing[:_SHOWN])
+    return (f"no training image is of {len(missing)} of {len(classes)} classes: {names}{more}",)
+
+
+def _test_probabilities(path: str, images: int, classes: tuple[str, ...]) -> Tensor:
+    option = "--test-probabilities"
+    table = label_file.read(option, path, images, len(classes), part="test images")
+    if not table.is_floating_point():
+        raise Refused(
+            f"{option} {path} holds class indices: expected probabilities, "
+            f"floating ({images}, {len(classes)})"
+        )
+    return table
+
+
+def _moments(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of uint8 pixels by channel, in units of 255."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in pixels.unbind(1):
+        counts = torch.from_numpy(np.bincount(channel.reshape(-1).numpy(), minlength=256))
+        share = counts.double() / counts.sum()
+        centre = float((share * levels).sum())
+        mean.append(centre)
+        # A constant channel has no spread to divide by.
+        std.append(max(float((share * (levels - centre) ** 2).sum().sqrt()), 1e-3))
+    return tuple(mean), tuple(std)
+
+
+def _images(pixels: Tensor, targets: object) -> Images:
+    labels = torch.as_tensor(np.asarray(targets), dtype=torch.int64)
+    return Images(pixels.contiguous(), labels, torch.arange(len(labels)))
+
+
+def _digits() -> Source:
+    """1,797 handwritten digits of 8x8 pixels from scikit-learn; every fourth is a test image."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))[:, None]
+    targets = torch.from_numpy(digits.target).long()
+    test = torch.arange(len(targets)) % 4 == 3
+    return Source(
+        _images(pixels[~test], targets[~test]),
+        _images(pixels[test], targets[test]),
+        tuple(str(digit) for digit in range(10)),
+    )
+
+
+def _cifar(name: str, root: Path) -> Source:
+    """CIFAR-10 or -100 (Krizhevsky 2009), downloaded and checked by torchvision."""
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    ways_out = (
+        f"Put {dataset.filename} into {root} (or name another folder with --data-dir), or train "
+        "on your own images with --dataset folder --data-dir DIR, or on the digits that need no "
+        "download with --dataset digits."
+    )
+    try:
+        with locks.alone(root / f".{name}.lock"):  # other runs may want to download it, too
+            train, test = (dataset(root, train=part, download=True) for part in (True, False))
+    except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        reason = getattr(error, "reason", error)
+        raise Refused(
+            f"{name} is not in {root} and could not be downloaded ({reason}). {ways_out}"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise Refused(
+            f"{name} in {root} is damaged or unreadable ({error}). {ways_out}"
+        ) from error
+    parts = [
+        _images(torch.from_numpy(part.data).permute(0, 3, 1, 2), part.targets)
+        for part in (train, test)
+    ]
+    return Source(parts[0], parts[1], tuple(train.classes))
+
+
+def _folder(root: Path, image_size: int) -> Source:
+    """``root/train/CLASS/*`` and ``root/test/CLASS/*``, the layout of ImageFolder."""
+    try:
+        decoded = folder.read(root, image_size)
+    except MemoryError as error:
+        raise Refused(
+            f"--image-size {image_size}: memory does not hold the images ({error}): choose a "
+            "smaller size"
+        ) from error
+    parts = [
+        _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p]) for p in image_files.PARTS
+    ]
+    return Source(parts[0], parts[1], decoded.classes, tuple(decoded.remarks))

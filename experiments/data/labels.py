@@ -1,0 +1,87 @@
+"""The labels of the training images: from a file, wrong in part, missing in part.
+
+Whether an image's label is changed or hidden, and to what, is a function of (split_seed, index of
+the image): it is the same whatever else is chosen, and the images that a rate changes are among
+those that a higher rate changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.config import Refused, RunConfig
+from experiments.data.label_file import UNLABELLED
+from experiments.randomness import Stream, integers, uniform
+
+
+def assign(targets: Tensor, index: Tensor, classes: int, config: RunConfig) -> Tensor:
+    """The targets of a run's training images after ``--label-noise`` and ``--unlabelled``.
+
+    Args:
+        targets: class indices, int64, (N,), or probabilities, float32, (N, C).
+        index: of each image in the data set as published, int64, (N,).
+        classes: C.
+        config: of the run.
+
+    Raises:
+        Refused: where these options meet probabilities, or leave no label.
+    """
+    for option, rate in (
+        ("--label-noise", config.label_noise),
+        ("--unlabelled", config.unlabelled),
+    ):
+        if rate and targets.is_floating_point():
+            raise Refused(
+                f"{option} {rate:g} needs class indices: --train-labels {config.train_labels} "
+                "holds probabilities"
+            )
+    if config.label_noise:
+        targets = with_noise(targets, index, classes, config.label_noise, config.split_seed)
+    if config.unlabelled:
+        hidden = uniform(config.split_seed, Stream.UNLABELLED, index) < config.unlabelled
+        targets = targets.masked_fill(hidden, UNLABELLED)
+    if not targets.is_floating_point() and not bool((targets >= 0).any()):
+        raise Refused(f"none of the {len(targets)} training images has a label")
+    return targets
+
+
+def with_noise(targets: Tensor, index: Tensor, classes: int, rate: float, seed: int) -> Tensor:
+    """Labels of which each is wrong with probability ``rate``, every other class as likely.
+
+    Args:
+        targets: class indices, int64, (N,); -100 stays.
+        index: of each image in the data set as published, int64, (N,).
+        classes: C.
+        rate: in [0, 1]; chance of a wrong label, not of a redrawn one that may be right again.
+        seed: of the noise.
+    """
+    wrong = uniform(seed, Stream.NOISE, index) < rate
+    other = (targets + 1 + integers(classes - 1, seed, Stream.NOISE_CLASS, index)) % classes
+    return torch.where(wrong & (targets >= 0), other, targets)
+
+
+def class_counts(targets: Tensor, classes: int) -> Tensor:
+    """Labels of each class, or for probabilities the expected number: float64, (C,)."""
+    if targets.is_floating_point():
+        return targets.double().sum(0)
+    return torch.bincount(targets[targets >= 0], minlength=classes).double()
+
+
+def describe(targets: Tensor, published: Tensor, classes: int) -> dict[str, Any]:
+    """What became of the labels, for the run's record.
+
+    Args:
+        targets: class indices, int64, (N,), or probabilities, float32, (N, C).
+        published: the data set's own class indices, int64, (N,).
+        classes: C.
+    """
+    likeliest = targets.argmax(1) if targets.is_floating_point() else targets
+    labelled = likeliest >= 0
+    return {
+        "class_counts": [round(count, 3) for count in class_counts(targets, classes).tolist()],
+        "unlabelled": int((~labelled).sum()),
+        "other_than_published": int((labelled & (likeliest != published)).sum()),
+    }

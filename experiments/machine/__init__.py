@@ -1,0 +1,1 @@
+"""What a run needs of its machine: processes, devices, threads, locks, signals, progress."""

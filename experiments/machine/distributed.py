@@ -1,0 +1,149 @@
+"""The processes of a run: how they start, agree, and speak with one voice."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import (
+    DynamoBackend,
+    GradientAccumulationPlugin,
+    TorchDynamoPlugin,
+    broadcast_object_list,
+)
+from torch import Tensor
+
+from experiments.config import Refused, RunConfig
+from experiments.errors import first_line
+from experiments.machine import hardware, launched
+
+T = TypeVar("T")
+
+
+def on_cpu() -> bool:
+    """Whether runs train on the CPU: there is no GPU, or accelerate was told so."""
+    return not torch.cuda.is_available() or launched.on("ACCELERATE_USE_CPU")
+
+
+def start(config: RunConfig) -> Accelerator:
+    """Join the processes of the run, choose device and precision, set the CPU threads.
+
+    Raises:
+        Refused: where precision or ``--sync-bn`` need a GPU that is not there, or the environment
+            asks for something else than processes that share a batch.
+    """
+    launched.settle()
+    cpu = on_cpu()
+    device = torch.device("cpu" if cpu else "cuda")
+    precision: str = config.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if hardware.native_bf16(device) else "no"
+    if cpu and precision == "fp16":
+        raise Refused("--mixed-precision fp16 needs a GPU; on this CPU choose auto, no or bf16")
+    if cpu and config.sync_bn:
+        raise Refused("--sync-bn needs GPUs: torch has no SyncBatchNorm on the CPU")
+    if cpu:
+        hardware.keep_freed_memory()
+    try:
+        accelerator = _accelerator(cpu, precision)
+    except (ValueError, RuntimeError, ImportError) as error:  # of the processes' environment
+        raise Refused(f"the processes cannot start: {first_line(error)}") from error
+    if accelerator.device.type != device.type:
+        raise Refused(
+            f"accelerate chose {accelerator.device.type}, and runs train on CUDA or the CPU: "
+            "ACCELERATE_USE_CPU=true takes the CPU"
+        )
+    hardware.use_threads(config.threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return accelerator
+
+
+def _accelerator(cpu: bool, precision: str) -> Accelerator:
+    """All that accelerate would else read from the environment is said, but for the processes."""
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision=precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        dynamo_plugin=TorchDynamoPlugin(
+            backend=DynamoBackend.NO,
+            mode="default",
+            fullgraph=False,
+            dynamic=False,
+            use_regional_compilation=False,
+        ),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=datetime.timedelta(minutes=10))],
+    )
+
+
+def leave() -> None:
+    """Take leave of the other processes, before this one ends."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class Agreement:
+    """Host-level votes of all processes, without waiting for a GPU."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        several = accelerator.num_processes > 1
+        self._group: Any = dist.new_group(backend="gloo") if several else None
+
+    def max(self, *values: int) -> list[int]:
+        """The largest of the processes' values, one by one, known to all."""
+        if self._group is None:
+            return list(values)
+        votes = torch.tensor(values)
+        dist.all_reduce(votes, dist.ReduceOp.MAX, group=self._group)
+        return votes.tolist()
+
+
+def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
+    """Do something on the main process; every process gets its result, or its refusal."""
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = action()
+        except Refused as refusal:
+            outcome[1] = str(refusal)
+    if accelerator.num_processes > 1:
+        broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise Refused(outcome[1])
+    result: T = outcome[0]
+    return result
+
+
+def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
+    """The sum over all processes, without gradient."""
+    if accelerator.num_processes == 1:
+        return values.detach()
+    total: Tensor = accelerator.reduce(values.detach().clone(), "sum")
+    return total
+
+
+def share(accelerator: Accelerator, positions: Tensor) -> Tensor:
+    """This process's slice of some positions; the sizes of the slices differ by one at most."""
+    mine: Tensor = positions.tensor_split(accelerator.num_processes)[accelerator.process_index]
+    return mine
+
+
+def gathered(accelerator: Accelerator, rows: Tensor, total: int) -> Tensor:
+    """The rows of all processes, in the order of `share`.
+
+    Args:
+        accelerator: the processes.
+        rows: this process's slice, (n, ...).
+        total: the number of rows of all processes.
+    """
+    if accelerator.num_processes == 1:
+        return rows
+    longest = -(-total // accelerator.num_processes)
+    padding = rows.new_zeros(longest - len(rows), *rows.shape[1:])
+    parts = accelerator.gather(torch.cat([rows, padding])).split(longest)
+    sizes = [len(s) for s in torch.arange(total).tensor_split(accelerator.num_processes)]
+    whole: Tensor = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    return whole

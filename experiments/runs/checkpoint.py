@@ -1,0 +1,172 @@
+"""Checkpoints that are complete or absent.
+
+A checkpoint is a folder ``step-NNNNNNNN`` with tensors as safetensors, everything else as JSON,
+and a manifest with the size and SHA-256 of each file. It is written under another name, synced,
+and renamed: a process killed at any moment leaves the previous checkpoint whole. Loading one
+never executes anything in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from experiments.config import Refused
+from experiments.errors import first_line
+from experiments.machine.fingerprint import fingerprint
+from experiments.runs import tensors
+
+_KEEP = 2
+_NAME, _UNFINISHED = "step-", ".tmp-"
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        tensors: groups of named tensors, such as the model's and the optimizer's.
+        state: everything else, as JSON values.
+    """
+
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+
+
+def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint of a step, then remove all but the newest two.
+
+    Raises:
+        OSError: if it cannot be written (a full disk, a read-only folder); the checkpoints that
+            were there stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clean(folder)
+    temporary = folder / f"{_UNFINISHED}{os.getpid()}"
+    try:
+        temporary.mkdir()
+        for name, group in checkpoint.tensors.items():
+            tensors.save(packed(group), temporary / f"{name}.safetensors")
+        (temporary / "state.json").write_text(json.dumps(checkpoint.state), encoding="utf-8")
+        manifest = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
+        (temporary / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        for path in temporary.iterdir():
+            _sync(path)
+        _sync(temporary)
+        final = folder / f"{_NAME}{step:08}"
+        if final.exists():  # the same step again, after a resume: the content is the same
+            shutil.rmtree(final)
+        temporary.rename(final)
+        _sync(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in _newest_first(folder)[_KEEP:]:
+        shutil.rmtree(old)
+
+
+def packed(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies as safetensors takes them: on the CPU, contiguous, and none a view of another."""
+    return {
+        key: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for key, tensor in group.items()
+    }
+
+
+def clean(folder: Path) -> None:
+    """Remove what killed processes have left half written; for who holds the run's lock."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def load(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None where there is none at all.
+
+    Raises:
+        Refused: where all are damaged, or one cannot be read: it may be whole.
+    """
+    damage = []
+    try:
+        for path in _newest_first(folder):
+            try:
+                return _load(path)
+            except _Damaged as error:
+                damage.append(f"{path.name}: {error}")
+    except OSError as error:
+        raise Refused(
+            f"cannot read the checkpoint {error.filename or folder} ({error.strerror}): make it "
+            "readable, or give this run another --name"
+        ) from error
+    if damage:
+        raise Refused(
+            f"no checkpoint in {folder} is whole ({'; '.join(damage)}): restore one, or start "
+            "anew with --fresh"
+        )
+    return None
+
+
+def rewind(folder: Path, step: int) -> None:
+    """Keep the checkpoints up to a step, the one that was loaded: those after it are damaged.
+
+    Else they would count among the newest two, in the place of whole ones.
+    """
+    for path in _newest_first(folder):
+        if int(path.name.removeprefix(_NAME)) > step:
+            shutil.rmtree(path)
+
+
+def found(folder: Path) -> bool:
+    """Whether there are checkpoints, whole or not."""
+    return bool(_newest_first(folder))
+
+
+class _Damaged(Exception):
+    """A checkpoint that was not written like this."""
+
+
+def _load(path: Path) -> Checkpoint:
+    try:
+        manifest: Mapping[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        for name, known in manifest.items():
+            if _fingerprint(path / name) != known:
+                raise _Damaged(f"{name} is damaged")
+        groups = {
+            file.name.removesuffix(".safetensors"): load_file(file)
+            for file in path.glob("*.safetensors")
+        }
+        return Checkpoint(groups, json.loads((path / "state.json").read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise _Damaged(f"{Path(error.filename).name} is missing") from error
+    except (SafetensorError, ValueError, AttributeError) as error:  # whole, but not of our making
+        raise _Damaged(first_line(error)) from error
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    try:
+        found = [path for path in folder.iterdir() if re.fullmatch(_NAME + r"\d{8}", path.name)]
+    except FileNotFoundError:
+        return []
+    return sorted(found, reverse=True)
+
+
+def _fingerprint(path: Path) -> list[int | str]:
+    return [path.stat().st_size, fingerprint(path)]
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,316 @@
+"""The run folder: the self-contained record of a run, and the source of truth about it.
+
+config.json        the options as resolved, the code's commit, versions, hardware
+metrics.jsonl      a line per epoch
+predictions.npz    logits, targets and indices of the validation and test images
+checkpoints/       the newest two
+model.safetensors  the final weights
+summary.json       written last: its presence means that the run is finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.config import Refused, RunConfig
+from experiments.errors import first_line
+from experiments.machine import locks
+from experiments.runs import checkpoint, loss_source, provenance, tensors, tracking
+from experiments.runs.checkpoint import packed
+from experiments.runs.state import FAILURE, LOG, read_json
+
+# What config.json says of the data, which a resumed run must find as they were.
+_DATA = ("images_sha256", "sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
+# By one of these a run's folder is known: what a run writes first, or a study for it.
+_TRACES = {"config.json", LOG, FAILURE}
+
+
+class Record:
+    """A run folder that this process writes to, alone.
+
+    Args:
+        config: of the run.
+        lock: of the folder, where the caller has acquired it already.
+
+    Raises:
+        Refused: where the folder cannot be written, another process trains this run, or it
+            holds a run with other options.
+    """
+
+    def __init__(self, config: RunConfig, lock: IO[str] | None = None) -> None:
+        self.config, self.folder = config, config.folder
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = None if lock else locks.acquire(self.folder)
+        except OSError as error:
+            raise Refused(
+                f"cannot write the run folder {self.folder} ({error.strerror}): "
+                "name another with --output"
+            ) from error
+        self._tracker: tracking.Tracker | None = None
+        try:
+            if config.fresh:
+                self._clear()
+            checkpoint.clean(self.checkpoints)
+            self._check_whole()
+            self._check_same_run()
+            self._check_same_loss()
+        except OSError as error:
+            self.close()
+            place, reason = error.filename or self.folder, error.strerror
+            raise Refused(
+                f"cannot use {place} ({reason}): make it readable and writable, or give this run "
+                "another --name"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let another process have the folder, unless the caller holds it."""
+        if self._lock:
+            self._lock.close()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.folder / "checkpoints"
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run, else None."""
+        summary: dict[str, Any] | None = read_json(self.folder / "summary.json")
+        return summary
+
+    def _clear(self) -> None:
+        found = [path for path in self.folder.iterdir() if path.name != ".lock"]
+        if found and not _TRACES & {path.name for path in found}:
+            raise Refused(
+                f"{self.folder} is not empty and holds no run, so --fresh does not delete it: "
+                "name another with --name or --output"
+            )
+        # By its traces a run is known: they go last, for a --fresh that is killed to be repeated.
+        for path in sorted(found, key=lambda path: path.name in _TRACES):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _check_whole(self) -> None:
+        """What is damaged must not look like a run that has not begun: its work would be lost."""
+        begun, config = checkpoint.found(self.checkpoints), self.folder / "config.json"
+        # Where there are checkpoints a summary is written again, from the last one.
+        needed = [config] if begun else [config, self.folder / "summary.json"]
+        for path in needed:
+            if read_json(path) is None and path.exists():
+                raise Refused(f"{path} is damaged: restore it, or start anew with --fresh")
+        if begun and not config.exists():
+            raise Refused(
+                f"{self.folder} has checkpoints, and no config.json that says of what: restore "
+                "it, or give this run another --name"
+            )
+
+    def _check_same_run(self) -> None:
+        known = read_json(self.folder / "config.json")
+        if known is None or known.get("hash") == self.config.hash:
+            return
+        before, now = known.get("config", {}), self.config.identity()
+        changes = [
+            f"--{key.replace('_', '-')} {before.get(key)!s} -> {now[key]!s}"
+            for key in now
+            if before.get(key) != now[key]
+        ]
+        raise Refused(
+            f"{self.folder} holds a run with other options ({', '.join(changes)}): "
+            "give this one another --name, or start anew with --fresh"
+        )
+
+    def _check_same_loss(self) -> None:
+        """A user may have edited a loss since the run was trained, or half trained."""
+        known = read_json(self.folder / "config.json") or {}
+        changed = loss_source.changed(self.config.loss, known)
+        if changed and (self.summary() or checkpoint.found(self.checkpoints)):
+            raise Refused(
+                f"{self.folder} was trained with another version of {', '.join(changed)}: "
+                "give this one another --name, or start anew with --fresh"
+            )
+
+    def _check_same_data(self, known: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+        """Files under the same name may have changed since the run's last checkpoint."""
+        now = json.loads(json.dumps(resolved))
+        changed = [name for name in _DATA if name in known and known[name] != now.get(name)]
+        if changed:
+            raise Refused(
+                f"{self.folder} was begun with other data (changed: {', '.join(changed)}): "
+                "give it those again, or start anew with --fresh"
+            )
+
+    def begin(
+        self, resolved: Mapping[str, Any], state: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """Write config.json and start logging to W&B.
+
+        Args:
+            resolved: what the options came to: device, precision, processes, sizes, ...
+            state: of the checkpoint that the run goes on from; metrics after it are dropped.
+
+        Returns:
+            What is other than where the run began, and changes the bits of its result.
+
+        Raises:
+            Refused: where the run began with other data than these, under the same options, or
+                the metrics of its epochs are missing.
+        """
+        if state and state["hash"] != self.config.hash:
+            raise Refused(f"{self.checkpoints} is of a run with other options: use --fresh")
+        begun = read_json(self.folder / "config.json") if state else None
+        self._check_same_data(begun or {}, resolved)
+        epochs = self._rewind(state["epoch"] if state else 0)
+        described = {
+            "name": self.config.run_name,
+            "hash": self.config.hash,
+            "instance": self._instance(),
+            **resolved,
+            "loss_sources": loss_source.fingerprints(self.config.loss) or None,
+            "commit": provenance.commit(),
+            "versions": provenance.versions(),
+        }
+        begun = begun or described
+        before, now = _circumstances(begun), _circumstances(described)
+        changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
+        described["changes"] = [*begun.get("changes", []), *changes]
+        write_json(self.folder / "config.json", {"config": self.config.to_dict(), **described})
+        self._tracker = tracking.start(self.config, self.folder, described)
+        self._tracker.retell(epochs)
+        return changes
+
+    def _instance(self) -> str:
+        """What tells this training from another with the same options; a resumed one keeps it."""
+        known = read_json(self.folder / "config.json") or {}
+        return str(known.get("instance") or secrets.token_hex(4))
+
+    def _rewind(self, epoch: int) -> list[dict[str, Any]]:
+        """Keep the metrics of the first ``epoch`` epochs: those after them are trained again.
+
+        Returns:
+            Those metrics, an entry an epoch.
+
+        Raises:
+            Refused: where some of these are missing, or cannot be read.
+        """
+        path = self.folder / "metrics.jsonl"
+        try:
+            known = {metrics["epoch"]: metrics for metrics in self._epochs()}
+        except (OSError, TypeError, KeyError) as error:
+            raise Refused(f"cannot read {path} ({first_line(error)})") from error
+        missing = [str(number) for number in range(1, epoch + 1) if number not in known]
+        if missing:
+            raise Refused(
+                f"{path} lacks epochs that the checkpoint has trained ({', '.join(missing)}): "
+                "restore it, or start anew with --fresh"
+            )
+        kept = [known[number] for number in range(1, epoch + 1)]
+        if known:
+            _replace(path, "".join(json.dumps(metrics) + "\n" for metrics in kept))
+        return kept
+
+    def _epochs(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, but for one that a kill cut short."""
+        try:
+            lines = (self.folder / "metrics.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        epochs = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                epochs.append(json.loads(line))
+        return epochs
+
+    def tell_sweep(self) -> None:
+        """Tell W&B of a finished run again, where a sweep waits for its metrics."""
+        described = read_json(self.folder / "config.json")
+        summary = self.summary()
+        if described is None or summary is None or not tracking.in_sweep():
+            return
+        described.pop("config", None)
+        tracker = tracking.start(self.config, self.folder, described)
+        tracker.retell(self._epochs())
+        tracker.finish(summary, self.folder / "predictions.npz")
+
+    def epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl, synced, and log it to W&B."""
+        line = json.dumps({key: _finite(value) for key, value in metrics.items()}) + "\n"
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if self._tracker:
+            self._tracker.log(metrics)
+
+    def finish(
+        self,
+        summary: Mapping[str, Any],
+        weights: Mapping[str, Tensor],
+        predictions: Mapping[str, NDArray[Any]],
+    ) -> None:
+        """Write weights, predictions and, last, summary.json; then end the W&B run."""
+        if weights:
+            temporary = self.folder / ".model.tmp"
+            tensors.save(packed(weights), temporary)
+            temporary.replace(self.folder / "model.safetensors")
+        archive = self.folder / "predictions.npz"
+        if predictions:
+            with (self.folder / ".predictions.tmp").open("wb") as file:
+                np.savez(file, allow_pickle=False, **predictions)
+            (self.folder / ".predictions.tmp").replace(archive)
+        summary = {key: _finite(value) for key, value in summary.items()}
+        write_json(self.folder / "summary.json", summary)
+        if self._tracker:
+            self._tracker.finish(summary, archive)
+
+    def stop(self) -> None:
+        """End the W&B run of a run that is not finished."""
+        if self._tracker:
+            self._tracker.stop()
+
+
+def _circumstances(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bits of a result depend on, beside options and data."""
+    hardware, versions = described.get("hardware", {}), described.get("versions", {})
+    names = ("device", "precision", "processes", "threads")
+    found = {name: described.get(name) for name in names}
+    return (
+        found
+        | {name: hardware.get(name) for name in ("cpu", "gpu")}
+        | {"torch": versions.get("torch")}
+    )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that is complete or absent."""
+    _replace(path, json.dumps(content, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN and no infinity: null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

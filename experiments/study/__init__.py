@@ -1,0 +1,1 @@
+"""Many runs: which they are, where each stands, and who trains them."""

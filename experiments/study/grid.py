@@ -1,0 +1,131 @@
+"""Studies: which runs a comparison consists of, checked as a whole before anything runs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments import config
+from experiments.config import Refused, RunConfig, expanded
+from experiments.study import sweep_file
+from experiments.study.sweep_file import Choice
+
+SHIPPED = Path(__file__).parents[1] / "studies"
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that are compared with each other.
+
+    Attributes:
+        name: of the file, without its suffix.
+        runs: one for each combination of the parameters' values; the first seed of everything
+            comes first, so that a study cut short can be compared.
+        parameters: for each option the values that it takes.
+        entity: whose runs they are on W&B; empty where the file does not say.
+    """
+
+    name: str
+    runs: tuple[RunConfig, ...]
+    parameters: Mapping[str, Sequence[Choice]]
+    entity: str = ""
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The options with more than one value."""
+        return tuple(name for name, choices in self.parameters.items() if len(choices) > 1)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where the runs' folders are."""
+        return sorted({run.folder.parent for run in self.runs})
+
+    def locate(self, run: RunConfig, refusal: str) -> str:
+        """Where the value is written that a refusal of one of the runs is about."""
+        chosen = {
+            name: choice
+            for name, choices in self.parameters.items()
+            for choice in choices
+            if config.convert(name, choice.value) == getattr(run, name)
+        }
+        return _culprit(chosen, refusal) or self.name
+
+
+def read(file: str, settings: Sequence[str] = (), output: str | None = None) -> Study:
+    """The study of a file, checked as a whole.
+
+    Args:
+        file: a path, or the name of a study that is shipped.
+        settings: ``NAME=VALUE`` or ``NAME=[VALUE, ...]``, in place of the file's values.
+        output: the folder of all runs, in place of the file's.
+
+    Raises:
+        Refused: naming the line of the file for everything that is wrong.
+    """
+    path = _find(file)
+    sweep = sweep_file.read(path)
+    parameters = sweep.parameters
+    parameters.setdefault("study", [Choice(path.stem, str(path))])
+    for setting in settings:
+        name, choices = _setting(setting)
+        parameters[name] = choices
+    if output is not None:
+        parameters["output"] = [Choice(output, "--output")]
+    return Study(path.stem, _combinations(path, parameters), parameters, sweep.entity)
+
+
+def _find(file: str) -> Path:
+    path = expanded("STUDY", file)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{file}.yaml"
+    if shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(study.stem for study in SHIPPED.glob("*.yaml")))
+    raise Refused(f"no study file {file}; shipped are {known}")
+
+
+def _setting(text: str) -> tuple[str, list[Choice]]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise Refused(f"--set {text}: expected NAME=VALUE or NAME=[VALUE, ...]")
+    option = name.replace("-", "_")
+    return option, sweep_file.setting(option, value, f"--set {text}")
+
+
+def _combinations(path: Path, parameters: dict[str, list[Choice]]) -> tuple[RunConfig, ...]:
+    """Every combination as a run; all that is wrong is said at once, each thing once."""
+    names = sorted(parameters, key=lambda name: name != "seed")
+    runs: dict[Path, RunConfig] = {}
+    problems: dict[str, None] = {}  # in order, each once
+    for choice in parameters.get("fresh", ()):
+        problems[f"{choice.where}: fresh would train every run anew each time"] = None
+    for combination in itertools.product(*(parameters[name] for name in names)):
+        chosen = dict(zip(names, combination, strict=True))
+        try:
+            run = RunConfig.from_options({name: c.value for name, c in chosen.items()})
+        except Refused as refusal:
+            where = _culprit(chosen, str(refusal)) or path
+            problems[f"{where}: {refusal}"] = None
+            continue
+        if run.folder in runs:
+            problems[f"{path}: two combinations are one run, {run.run_name}"] = None
+        runs[run.folder] = run
+    if problems:
+        lines = list(problems)
+        more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        raise Refused("\n".join(lines[:_SHOWN] + more))
+    return tuple(runs.values())
+
+
+def _culprit(chosen: Mapping[str, Choice], refusal: str) -> str | None:
+    """Where the first of these options that a refusal names is written."""
+    for flag in re.findall(r"--([a-z-]+)", refusal):
+        if choice := chosen.get(flag.replace("-", "_")):
+            return choice.where
+    return None

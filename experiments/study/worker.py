@@ -1,0 +1,174 @@
+"""What the process of one run of a study does: lock, log, train, and say why it failed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import IO
+
+from experiments.config import Refused, RunConfig
+from experiments.errors import first_line
+from experiments.machine import locks
+from experiments.machine.signals import StopRequest
+from experiments.runs import state
+
+# Exit status of a process that found its run in the hands of another.
+TAKEN = 75
+# What a terminal, a batch system or a user sends, and the launcher's server has to outlive.
+UNHEARD = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+_OF_TIMM = ("resnet18", "resnet34", "resnet50")
+
+
+def _complain(reason: str) -> None:
+    print(reason, file=sys.stderr, flush=True)
+
+
+def execute(config: RunConfig, rank: int = 0, complain: Callable[[str], None] = _complain) -> int:
+    """Train one run in this process, with what it prints in log.txt of its folder.
+
+    A run that fails is noted in its folder: nothing is raised.
+
+    Args:
+        config: the options of the run.
+        rank: of this process among those of the run.
+        complain: is told why the run failed where the folder cannot be written.
+
+    Returns:
+        The exit status of `experiments.training.trainer.train`; 3 if it raised; TAKEN, having done
+        nothing, if another process trains this run.
+    """
+    try:
+        lock = _open(config, rank)
+    except locks.Taken:
+        return TAKEN
+    except Refused as refusal:
+        return _fail(config, str(refusal), complain)
+    try:
+        return _train(config, lock)
+    except (Exception, SystemExit) as error:
+        reason = _reason(error)
+        with contextlib.suppress(OSError):  # the log may be on a full disk
+            if isinstance(error, Refused):
+                print(reason, flush=True)
+            else:
+                traceback.print_exception(error)
+    return _fail(config, reason, complain)
+
+
+def _fail(config: RunConfig, reason: str, complain: Callable[[str], None]) -> int:
+    try:
+        state.fail(config, reason)
+    except OSError:
+        complain(reason)
+    return 3
+
+
+def _open(config: RunConfig, rank: int) -> IO[str] | None:
+    """Make the run's folder, lock it, and write to its log; returns the first process's lock."""
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        lock = None if rank else locks.acquire(config.folder)
+        if lock:
+            state.forgive(config)
+        _print_to_log(config)
+    except OSError as error:
+        raise Refused(
+            f"cannot write the run folder {config.folder} ({error.strerror}): make room for it, "
+            "or name another with --output"
+        ) from error
+    return lock
+
+
+def _train(config: RunConfig, lock: IO[str] | None) -> int:
+    from experiments.machine import distributed
+    from experiments.training.trainer import train
+
+    status = train(config, lock)
+    distributed.leave()
+    return status
+
+
+def _reason(error: BaseException) -> str:
+    """Why a run failed, in a line."""
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, SystemExit):
+        return f"code that the run imports has ended its process, with exit status {error.code}"
+    kind, message = type(error).__name__, first_line(error)
+    return message if message.startswith(kind) else f"{kind}: {message}"
+
+
+def _print_to_log(config: RunConfig) -> None:
+    """Send everything that this process prints to the run's log, that of C libraries too."""
+    log = os.open(config.folder / state.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    for stream in (sys.stdout, sys.stderr):  # the log is UTF-8, whatever the terminal was
+        stream.reconfigure(  # type: ignore[union-attr]
+            line_buffering=True, encoding="utf-8", errors="backslashreplace"
+        )
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    print(f"---- {now}, process {os.getpid()} on {platform.node()}", flush=True)
+
+
+def forked(
+    config: RunConfig, rank: int, environment: Mapping[str, str], mouth: Connection
+) -> None:
+    """The life of a process that the launcher's server has forked.
+
+    It has a session of its own, so that Ctrl-C reaches the launcher alone, which passes it on;
+    and it stops, with a checkpoint, when the launcher dies.
+
+    Args:
+        config: the options of the run.
+        rank: of this process among those of the run.
+        environment: what it adds to the server's.
+        mouth: takes the reason of a failure that the run's folder cannot take.
+    """
+    os.setsid()
+    StopRequest.expect()
+    os.environ.update(environment)
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    sys.exit(execute(config, rank, mouth.send))
+
+
+def _stop_with_parent() -> None:
+    launcher = parent_process()
+    assert launcher
+    launcher.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def modules(runs: Iterable[RunConfig]) -> list[str]:
+    """What the server imports ahead, so that each run starts at once.
+
+    Beside the trainer, what it would import in passing: torch's compiler with the first
+    optimizer, W&B's parts with the first run, the data set's library.
+    """
+    wanted = ["experiments.training.trainer", "torch._dynamo"]
+    libraries = {
+        "digits": ["sklearn.datasets"],
+        "cifar10": ["torchvision.datasets"],
+        "cifar100": ["torchvision.datasets"],
+    }
+    runs = list(runs)
+    for dataset in sorted({run.dataset for run in runs}):
+        wanted += libraries.get(dataset, [])
+    if any(run.wandb != "disabled" for run in runs):
+        wanted += ["wandb.sdk.launch", "requests.sessions"]
+    if any(run.model.startswith(("timm:", *_OF_TIMM)) for run in runs):
+        wanted += ["timm"]
+    return wanted

@@ -1,0 +1,1 @@
+"""One run: model, loss and optimizer, step by step, with its evaluation."""

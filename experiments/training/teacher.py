@@ -1,0 +1,144 @@
+"""A trained run as the teacher of another (Hinton, Vinyals & Dean 2015).
+
+The targets are q = softmax(teacher logits / T), the student's input to the loss is
+log_softmax(student logits / T), and the loss is T² KL(q || p): the factor keeps the gradient's
+size whatever T. The teacher sees the very images that the student sees, augmented and mixed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from experiments.config import Refused, RunConfig
+from experiments.data.datasets import Data
+from experiments.errors import first_line
+from experiments.machine.fingerprint import fingerprint
+from experiments.runs.state import read_json
+from experiments.training import models
+
+
+class Teacher:
+    """The network of a finished run, in evaluation mode.
+
+    Args:
+        network: with its weights.
+        moments: mean and std of the pixels that it was trained on, by channel, in [0, 1].
+        student: mean and std by which the student's images are normalised.
+        temperature: T.
+        accelerator: for device and precision.
+        identity: which run it is, for the student's record.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        moments: tuple[list[float], list[float]],
+        student: tuple[tuple[float, ...], tuple[float, ...]],
+        temperature: float,
+        accelerator: Accelerator,
+        identity: dict[str, str],
+    ) -> None:
+        self.accelerator, self.temperature, self.identity = accelerator, temperature, identity
+        device = accelerator.device
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        (mean, std), (own_mean, own_std) = (
+            [torch.tensor(moment, device=device).view(1, -1, 1, 1) for moment in pair]
+            for pair in (moments, student)
+        )
+        self._scale, self._shift = own_std / std, (own_mean - mean) / std
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """The targets, softmax(logits / T).
+
+        Args:
+            images: normalised for the student, (n, C_in, H, W).
+
+        Returns:
+            Probabilities, float32, (n, C).
+        """
+        with self.accelerator.autocast():
+            logits: Tensor = self.network(torch.addcmul(self._shift, images, self._scale))
+        return (logits.float() / self.temperature).softmax(1)
+
+
+def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher | None:
+    """The teacher that ``--teacher`` names, or None.
+
+    Raises:
+        Refused: if the folder holds no finished run, or one with other classes or channels, or
+            one that was trained on images that this run holds out.
+    """
+    if not config.teacher:
+        return None
+    folder = Path(config.teacher)
+    where = f"--teacher {folder}"
+    description = _description(where, folder)
+    options = description["config"]
+    classes, channels = list(dataset.classes), dataset.train.pixels.shape[1]
+    mean, std = description["mean"], description["std"]
+    if description["classes"] != classes:
+        raise Refused(
+            f"{where} tells other classes apart: {_shown(description['classes'])}, and this run "
+            f"{_shown(classes)}"
+        )
+    if len(mean) != channels:
+        raise Refused(f"{where} takes images of {len(mean)} channels, these have {channels}")
+    if _same_data(options, config) and not _same_split(options, config):
+        raise Refused(
+            f"{where} was trained on images that this run holds out for validation: give both "
+            f"the same --split-seed ({options['split_seed']}) and --val-size "
+            f"({options['val_size']:g})"
+        )
+    network = models.create(options["model"], len(classes), channels, seed=0)
+    weights = folder / "model.safetensors"
+    try:
+        network.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = first_line(error)
+        raise Refused(f"{where}: its model.safetensors cannot be loaded ({reason})") from error
+    identity = {"name": description["name"], "weights_sha256": fingerprint(weights)}
+    student = (dataset.mean, dataset.std)
+    return Teacher(network, (mean, std), student, config.temperature, accelerator, identity)
+
+
+def _description(where: str, folder: Path) -> dict[str, Any]:
+    """The run's config.json, where the run is finished."""
+    try:
+        description = read_json(folder / "config.json")
+        summary = read_json(folder / "summary.json")
+    except Refused as refusal:
+        raise Refused(f"--teacher: {refusal}") from refusal
+    if description is None or summary is None:
+        raise Refused(
+            f"{where} is no folder of a finished run: it needs config.json, summary.json and "
+            "model.safetensors"
+        )
+    status = summary.get("status")
+    if {"name", "config", "classes", "mean", "std"} - set(description) or status != "finished":
+        raise Refused(f"{where} is no finished run: its status is {status!r}")
+    return description
+
+
+def _same_data(options: dict[str, Any], config: RunConfig) -> bool:
+    """Whether both are trained on the same data set, as far as the options tell."""
+    if options["dataset"] != config.dataset:
+        return False
+    elsewhere = Path(options["data_dir"]).resolve() != config.data_dir.resolve()
+    return not (config.dataset == "folder" and elsewhere)
+
+
+def _same_split(options: dict[str, Any], config: RunConfig) -> bool:
+    return all(options[name] == getattr(config, name) for name in ("split_seed", "val_size"))
+
+
+def _shown(classes: list[str]) -> str:
+    names = ", ".join(classes[:3])
+    return f"{len(classes)} ({names}{', ...' if len(classes) > 3 else ''})"

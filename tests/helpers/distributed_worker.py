@@ -1,0 +1,106 @@
+"""What each process of the tests of several processes does: ``distributed_worker.py TASK OUT``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from small_runs import TINY
+from torch import nn
+
+import clsloss
+from experiments.config import RunConfig
+from experiments.data import datasets
+from experiments.machine import distributed
+from experiments.training import models, trainer
+from experiments.training.trainer import Trainer
+
+HEART = ("ce", "label_smoothing", "focal", "hinge", "nll", "kl")
+# 4 images in the last batch of 25: with three processes and three pieces some shares are empty.
+TRAIN_IMAGES = 25 * 48 + 4
+
+
+def small_network(dtype):
+    """Without BatchNorm and dropout: nothing in it depends on how the batch is divided."""
+
+    class Network(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.to(dtype))
+
+    def create(name, num_classes, in_channels, seed):
+        torch.manual_seed(seed)
+        layers = [
+            nn.Conv2d(in_channels, 8, 3, padding=1),
+            nn.Tanh(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(128, num_classes),
+        ]
+        return Network(*layers).to(dtype)
+
+    return create
+
+
+def thirty_steps(loss, dtype, accumulation):
+    """Weights after 30 steps, with class weights and a fifth of the labels ignored."""
+    models.create = small_network(dtype)
+    config = RunConfig.from_options(
+        TINY | {"loss": loss, "batch_size": 48, "grad_accum": accumulation, "lr": 0.05}
+    )
+    accelerator = distributed.start(config)
+    images = datasets.load(config)
+    train = images.train.take(torch.arange(TRAIN_IMAGES))
+    ignored = torch.rand(TRAIN_IMAGES, generator=torch.Generator().manual_seed(0)) < 0.2
+    train = replace(train, targets=train.targets.masked_fill(ignored, -100))
+    weight = torch.linspace(0.5, 2.0, 10, dtype=dtype)
+    criterion = clsloss.create(loss, weight=weight)
+    run = Trainer(config, accelerator, replace(images, train=train), criterion, None)
+    for step in range(30):
+        run.at.epoch, run.at.step = divmod(step, run.learner.plan.steps)
+        order = run.learner.plan.order(run.at.epoch, run.learner.pipeline.index)
+        run._step(run.learner.plan.batch(order, run.at.step))
+    return run.learner.network.state_dict() | {
+        "_last_loss": torch.tensor(run._last_loss()),
+        "_sums": distributed.summed(accelerator, run.learner.objective.sums),
+    }
+
+
+def weights(out):
+    """The weights of every loss, in both precisions, on the main process."""
+    accumulating = [(loss, 3) for loss in (*HEART, "ce+0.5*brier", "dice:per_image=true")]
+    whole = [(loss, 1) for loss in ("ce", "dice", "tversky", "ce+0.5*dice")]
+    results = {
+        f"{loss} {dtype}": thirty_steps(loss, dtype, accumulation)
+        for loss, accumulation in accumulating + whole
+        for dtype in (torch.float32, torch.float64)
+    }
+    if os.environ.get("RANK", "0") == "0":
+        torch.save(results, out)
+
+
+def stop_and_resume(out):
+    """Stop a run after each of its steps, by a signal to one process, and let it go on."""
+    real = Trainer._step
+    for step in (None, *range(1, 11)):
+
+        def counting(self, positions, step=step):
+            real(self, positions)
+            here = self.at.epoch * self.learner.plan.steps + self.at.step + 1
+            if here == step and int(os.environ["RANK"]) == step % int(os.environ["WORLD_SIZE"]):
+                os.kill(os.getpid(), 15)
+
+        options = {"output": out, "study": f"stop-{step}", "batch_size": 250, "mixup": 0.4}
+        config = RunConfig.from_options(TINY | options)
+        Trainer._step = counting
+        stopped = trainer.train(config)
+        Trainer._step = real
+        if step is not None:
+            assert stopped == 128 + 15, stopped
+            assert trainer.train(config) == 0
+
+
+if __name__ == "__main__":
+    {"weights": weights, "stop_and_resume": stop_and_resume}[sys.argv[1]](Path(sys.argv[2]))
