@@ -85,4 +85,4 @@ def in_one_line(what: str) -> Iterator[None]:
 def _raised_here(error: Exception) -> bool:
     """Whether the innermost frame is this package's, not the client's."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__")).partition(".")[0] == __package__
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
