@@ -323,7 +323,7 @@ def test_a_fault_of_the_program_is_not_said_to_be_the_users(
         "report": ["report", runs, "--out", out, "--keep-runs"],
         "choose": ["choose", runs, "--option", "lr"],
     }[command]
-    monkeypatch.setattr("analyze.report.output.figures", lambda report: [])
+    monkeypatch.setattr("analyze.report.output.list_figures", lambda report: [])
     assert main(words) == 0
     capsys.readouterr()
 
