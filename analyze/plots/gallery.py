@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analyze.comparison.report import Report
 from analyze.plots import render
-from analyze.plots.figures import KINDS, forest
+from analyze.plots.figures import KINDS
 from analyze.plots.group import Group, groups
 from analyze.plots.kind import Kind
 
@@ -60,7 +60,7 @@ def list_figures(report: Report) -> list[Shown]:
     return [
         _shown(kind, group)
         for group in groups(report)
-        for kind in (KINDS if group.number <= FULL_SETTINGS else (forest.KIND,))
+        for kind in (KINDS if group.number <= FULL_SETTINGS else KINDS[:1])
         if kind.possible(group)
     ]
 

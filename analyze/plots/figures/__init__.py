@@ -3,23 +3,12 @@
 A figure's name is its file's, with hyphens.
 """
 
-from analyze.plots.figures import (
-    classes,
-    confidence,
-    decomposition,
-    ece_bins,
-    error_ece,
-    forest,
-    nll_temperature,
-    reliability,
-    risk_coverage,
-    training,
-)
+from importlib import import_module
 
-KINDS = tuple(
-    figure.KIND
-    for figure in (  # in the order in which they are best read
-        *(forest, error_ece, reliability, decomposition, nll_temperature, ece_bins),
-        *(risk_coverage, confidence, classes, training),
-    )
+from analyze.plots.kind import Kind
+
+_FILES = (  # in the order in which they are best read
+    *("forest", "error_ece", "reliability", "decomposition", "nll_temperature", "ece_bins"),
+    *("risk_coverage", "confidence", "classes", "training"),
 )
+KINDS: tuple[Kind, ...] = tuple(import_module(f"{__name__}.{file}").KIND for file in _FILES)

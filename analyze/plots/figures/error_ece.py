@@ -38,28 +38,16 @@ def error_ece(group: Group) -> Figure:
         look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": size}
         axes.plot(before, error, markerfacecolor="none", markeredgewidth=1.4, **look)
         axes.plot(after, error, **look)
-        axes.annotate(
-            "",
-            (after, error),
-            (before, error),
-            arrowprops={
-                "arrowstyle": "->",
-                "color": style.colour,
-                "linestyle": style.line,
-                "linewidth": 1.3,
-                "shrinkA": 5,
-                "shrinkB": 6,
-            },
-        )
+        arrow: dict[str, Any] = {
+            "arrowstyle": "->",
+            "color": style.colour,
+            "linestyle": style.line,
+        }
+        arrow |= {"linewidth": 1.3, "shrinkA": 5, "shrinkB": 6}
+        axes.annotate("", (after, error), (before, error), arrowprops=arrow)
     null = mean(np.concatenate([group.values(loss, "null_ece_ts") for loss in group.losses]))
     axes.axvline(null, color=INK, alpha=0.5, linewidth=1)
-    axes.annotate(
-        " null ECE",
-        (null, 1),
-        xycoords=("data", "axes fraction"),
-        va="top",
-        size=8,
-    )
+    axes.annotate(" null ECE", (null, 1), xycoords=("data", "axes fraction"), va="top", size=8)
     axes.set(xlabel="ECE, 15 bins, log scale", ylabel="test error")
     axes.margins(0.06, 0.12)
     logarithmic(axes, "x", "%", 100)

@@ -11,14 +11,7 @@ from analyze.metrics.predictions import Floats
 from analyze.plots.curves import RANGE, band, line
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
-from analyze.plots.style import (
-    in_percent,
-    key,
-    laid_out,
-    logarithmic,
-    sheet,
-    styled,
-)
+from analyze.plots.style import in_percent, key, laid_out, logarithmic, sheet, styled
 from analyze.runs.reduced import POINTS, Reduced
 
 TITLE = "Training, epoch by epoch"
