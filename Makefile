@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help demo results notebooks test slow faults lint clean
+.PHONY: help demo results reports notebooks test slow faults lint clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,6 +35,9 @@ data/cifar10-jpeg: | $(VENV)/.runtime
 results: $(VENV)/.runtime | data/cifar10-jpeg  ## train the published study again, hours on a CPU, and write its report
 	$(BIN)/python -m experiments run results/losses/study.yaml --workers $$(getconf _NPROCESSORS_ONLN)
 	$(BIN)/python -m analyze report runs/losses --out results/losses --keep-runs
+
+reports: $(VENV)/.runtime  ## the pages of the published studies, from their kept runs, into reports/
+	grep '^python -m analyze report results/' results/README.md | PATH="$(abspath $(BIN)):$$PATH" bash -ex
 
 notebooks: $(VENV)/.runtime  ## run the notebooks over the demo study, in place
 	$(BIN)/python -m experiments run demo --workers $$(getconf _NPROCESSORS_ONLN)

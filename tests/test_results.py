@@ -1,10 +1,14 @@
 """The published results are what the published runs give."""
 
 import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from small_runs import ROOT, blocks
+from small_runs import ROOT, blocks, environment
 
 from analyze.__main__ import main
 from experiments.study import grid
@@ -45,6 +49,10 @@ def test_the_kept_runs_give_the_tables(folder, tmp_path, monkeypatch):
     assert main([*words, "--out", str(out)]) == 0
     for name in TABLES[words[0]]:
         assert_same(tmp_path / name, folder / name)
+    made, published = (
+        {path.name for path in (place / "figures").glob("*")} for place in (tmp_path, folder)
+    )
+    assert made == published
 
 
 def assert_same(made, published):
@@ -67,10 +75,29 @@ def test_every_run_of_the_study_is_there(folder):
     assert wanted == {path.name for path in (folder / "runs").iterdir() if path.is_dir()}
 
 
-def test_they_are_small_and_hold_no_weights_and_no_images():
-    files = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 10e6
+def test_make_reports_builds_the_page_of_a_study(tmp_path):
+    """In a copy with one study: by its command on the page of results, from its kept runs."""
+    kept = "results/distillation/runs"
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / kept, tmp_path / kept)
+    page = (ROOT / "results/README.md").read_text().splitlines(keepends=True)
+    others = [line for line in page if "analyze report" not in line or kept in line]
+    (tmp_path / "results/README.md").write_text("".join(others))
+    # In this environment: not in one of its own, which would be installed first.
+    words = ["make", "-o", ".venv/.runtime", f"BIN={Path(sys.executable).parent}", "reports"]
+    told = environment(PYTHONPATH=str(ROOT))
+    subprocess.run(words, cwd=tmp_path, env=told, check=True, capture_output=True)
+    [page] = (tmp_path / "reports").glob("*/index.html")
+    assert page.parent.name == "distillation"
+    figures = list((ROOT / "results/distillation/figures").glob("*.svg"))
+    assert page.read_text().count("<svg") == len(figures) > 0
+
+
+def test_they_are_small_and_hold_no_weights_no_images_and_no_pages():
+    listed = subprocess.check_output(["git", "ls-files", "-z", "results"], cwd=ROOT, text=True)
+    files = [ROOT / name for name in listed.split("\0") if name]
+    assert sum(path.stat().st_size for path in files) < 7e6
     kinds = {path.suffix for path in files}
-    assert kinds <= {".html", ".csv", ".md", ".tex", ".svg", ".yaml", ".json", ".jsonl", ".npz"}
+    assert kinds <= {".csv", ".md", ".tex", ".svg", ".yaml", ".json", ".jsonl", ".npz"}
     named = {path.name for path in files if path.suffix == ".npz"}
     assert named <= {"reduced.npz", "covariances.npz"}

@@ -1,6 +1,6 @@
 """All figures of a report, in the order in which they are best read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,20 +8,10 @@ from matplotlib.figure import Figure
 
 from analyze.comparison.report import Report
 from analyze.plots import render
-from analyze.plots.classes import CLASSES
-from analyze.plots.curves import ECE_BINS, RISK_COVERAGE, TRAINING
-from analyze.plots.forest import FOREST
+from analyze.plots.figures import KINDS
 from analyze.plots.group import Group, groups
-from analyze.plots.histograms import CONFIDENCE
 from analyze.plots.kind import Kind
-from analyze.plots.reliability import RELIABILITY
-from analyze.plots.scaling import DECOMPOSITION, ERROR_ECE, NLL_TEMPERATURE
 
-KINDS = (
-    *(FOREST, ERROR_ECE, RELIABILITY, DECOMPOSITION, NLL_TEMPERATURE, ECE_BINS),
-    *(RISK_COVERAGE, CONFIDENCE, CLASSES, TRAINING),
-)
-KIND_NAMES = frozenset(kind.name for kind in KINDS)
 # Of a report with more settings, these many have all figures, the others the forest plot alone.
 FULL_SETTINGS = 4
 
@@ -61,16 +51,18 @@ class Shown:
         return {"image/png": self.png(), "text/plain": f"{self.title}. {self.alt}"}
 
 
-def figures(report: Report) -> Iterator[Shown]:
+def list_figures(report: Report) -> list[Shown]:
     """The figures of a report, setting by setting, the forest plot first.
 
     The first FULL_SETTINGS settings have all figures that their runs allow, the others the forest
-    plot. The predictions of a run are read once, when the first figure that needs them is asked
-    for, and are not kept; a figure is drawn when its `draw` is called.
+    plot. The predictions of a run are read once; a figure is drawn when its `draw` is called.
     """
-    for group in groups(report):
-        kinds = KINDS if group.number <= FULL_SETTINGS else (FOREST,)
-        yield from (_shown(kind, group) for kind in kinds if kind.possible(group))
+    return [
+        _shown(kind, group)
+        for group in groups(report)
+        for kind in (KINDS if group.number <= FULL_SETTINGS else KINDS[:1])
+        if kind.possible(group)
+    ]
 
 
 def _shown(kind: Kind, group: Group) -> Shown:

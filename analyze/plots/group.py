@@ -76,12 +76,21 @@ class Group:
         return {loss: self.label(loss, 30) for loss in self.losses}
 
     def values(self, loss: str, metric: str) -> Floats:
-        """A metric of the loss, shape (seeds,)."""
-        return np.array([one.metrics[metric] for one in self.evaluated[loss]])
+        """A metric of the loss, or its fitted "temperature", shape (seeds,)."""
+        return np.array(
+            [
+                {"temperature": one.temperature, **one.metrics}[metric]
+                for one in self.evaluated[loss]
+            ]
+        )
 
-    def temperatures(self, loss: str) -> Floats:
-        """The fitted temperatures of the loss, shape (seeds,)."""
-        return np.array([one.temperature for one in self.evaluated[loss]])
+    def by_seed(self, metric: str) -> pd.DataFrame:
+        """What `values` has of every loss: a row a seed, a column a loss."""
+        columns = {
+            loss: pd.Series(self.values(loss, metric), [one.run.seed for one in ones])
+            for loss, ones in self.evaluated.items()
+        }
+        return pd.DataFrame(columns).rename_axis("seed")
 
     @cached_property
     def runs(self) -> dict[str, list[Reduced]]:

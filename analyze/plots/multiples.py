@@ -83,7 +83,7 @@ def axis_labels(axes: Axes, lowest: Axes, corner: tuple[bool, bool], y: str, str
 
 def heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> None:
     """Says when, and a number; over the first of a pair also which loss."""
-    fitted = mean(group.temperatures(loss))
+    fitted = mean(group.values(loss, "temperature"))
     when = "before T" if stage == "before" else f"at T = {temperature_text(fitted)}"
     axes.set_title(f"{when}\n{number}", size=8, pad=3)
     if stage == "before":

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Sequence
 
-from analyze.comparison.cells import Cell, Tables, one_line
+from analyze.comparison.cells import Cell, Tables, legend, main_tables, one_line
+from analyze.comparison.report import Report
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -14,6 +15,11 @@ _LATEX = {
     "‡": r"$\ddagger$",
     "≈": r"$\approx$",
 } | {character: rf"\{character}" for character in "&%$#_{}"}
+
+
+def markdown_tables(report: Report) -> str:
+    """The main tables of a report and their legend, as in losses.md."""
+    return markdown(list(main_tables(report)), legend(report))
 
 
 def markdown(tables: Sequence[Tables], legend: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from analyze.comparison.cells import legend, main_tables, setting_title
 from analyze.comparison.report import Report
 from analyze.errors import writing
-from analyze.plots import KIND_NAMES, colours, figures
+from analyze.plots import KINDS, colours, list_figures
 from analyze.progress import track
 from analyze.report.documents import latex, markdown
 from analyze.report.kept import check_place, write_runs
@@ -57,8 +57,9 @@ def write_report(
             table.to_csv(
                 out / f"{name}.csv", index=False, lineterminator="\n", errors="surrogateescape"
             )
+        names = {kind.name for kind in KINDS}
         for old in (out / "figures").glob("*.svg"):
-            if re.sub(r"-\d+$", "", old.stem) in KIND_NAMES:
+            if re.sub(r"-\d+$", "", old.stem) in names:
                 old.unlink()  # of an earlier report, which may have had more settings
         for name, text in texts.items():
             (out / name).write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -67,6 +68,6 @@ def write_report(
 
 
 def _drawn(report: Report) -> Iterator[Figure]:
-    for shown in track(list(figures(report)), "drawing"):
+    for shown in track(list_figures(report), "drawing"):
         title = ": ".join(filter(None, (shown.title, setting_title(shown.setting))))
         yield Figure(shown.name, title, shown.caption, shown.svg())

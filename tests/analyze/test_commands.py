@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from analyze_runs import logits_and_targets, predictions, write_run
 
+import analyze
 from analyze.__main__ import main
 from analyze.errors import UsageError
 from analyze.metrics.calibration import NAMES, fit_temperature, metrics
@@ -322,7 +323,7 @@ def test_a_fault_of_the_program_is_not_said_to_be_the_users(
         "report": ["report", runs, "--out", out, "--keep-runs"],
         "choose": ["choose", runs, "--option", "lr"],
     }[command]
-    monkeypatch.setattr("analyze.report.output.figures", lambda report: [])
+    monkeypatch.setattr("analyze.report.output.list_figures", lambda report: [])
     assert main(words) == 0
     capsys.readouterr()
 
@@ -366,3 +367,13 @@ def test_conformance_says_which_of_our_answers_is_wrong(monkeypatch, capsys):
     )
     assert main(["conformance"]) == 3
     assert capsys.readouterr().out.count("0.300  WRONG") == 2
+
+
+def test_analyze_exports_its_names_and_imports_nothing_for_them_before():
+    for name in analyze.__all__:
+        assert getattr(analyze, name).__name__ == name
+        assert name in dir(analyze)
+    with pytest.raises(ImportError, match="nothing_of_the_kind"):
+        from analyze import nothing_of_the_kind  # noqa: F401
+    code = "import sys, analyze; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

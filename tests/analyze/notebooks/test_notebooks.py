@@ -1,5 +1,6 @@
 """The notebooks: what is committed, and that it is what they do."""
 
+import ast
 import json
 import pwd
 import re
@@ -11,6 +12,7 @@ import pytest
 from analyze_runs import write_study
 from small_runs import ROOT
 
+import analyze
 from analyze.execute import METADATA, NOTEBOOKS, execute, main
 
 NAMES = ("accuracy", "calibration", "training_dynamics")
@@ -79,6 +81,19 @@ def test_committed_notebooks_hold_the_outputs_of_their_cells(name):
         assert cell.outputs or number == 1
         assert {out.output_type for out in cell.outputs} <= {"display_data", "execute_result"}
         assert bool(images(cell)) == cell.source.startswith("show(")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_imports_of_analyze_what_it_is_made_to_export(name):
+    committed = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    tree = ast.parse("\n".join(cell.source for cell in code(committed)))
+    ours = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "analyze"
+    ]
+    assert [node.module for node in ours] == ["analyze"]
+    assert {alias.name for alias in ours[0].names} <= set(analyze.__all__)
 
 
 def test_committed_notebooks_are_small_and_say_nothing_of_a_machine():

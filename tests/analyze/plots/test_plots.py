@@ -16,8 +16,9 @@ from analyze import plots
 from analyze.comparison.comparisons import PRIMARY
 from analyze.comparison.report import build_report
 from analyze.metrics.calibration import metrics
-from analyze.plots import classes, curves, multiples, render
-from analyze.plots.reliability import calibrated_band, wilson
+from analyze.plots import multiples, render
+from analyze.plots.figures import classes, training
+from analyze.plots.figures.reliability import calibrated_band, wilson
 from analyze.plots.style import AT_HOME, PALETTE, styled, wrapped
 from analyze.runs import reduced
 
@@ -42,7 +43,7 @@ def report(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(report):
-    return {figure.name: figure for figure in plots.figures(report)}
+    return {figure.name: figure for figure in plots.list_figures(report)}
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +236,7 @@ def test_each_file_of_predictions_is_read_once(report, monkeypatch):
     read = []
     real = reduced.load_predictions
     monkeypatch.setattr(reduced, "load_predictions", lambda path: read.append(path) or real(path))
-    assert len(list(plots.figures(report))) == len(KINDS)
+    assert len(plots.list_figures(report)) == len(KINDS)
     assert sorted(read) == sorted(one.run.path / "predictions.npz" for one in report.evaluated)
 
 
@@ -245,7 +246,7 @@ def test_long_histories_are_thinned_and_broken_values_left_out(tmp_path):
         lines[499] = '{"epoch": 500, "val/nll": null}'
         (folder / "metrics.jsonl").write_text("\n".join(lines))
     ours = next(plots.groups(build_report([tmp_path])))
-    epochs, values = curves._history(ours.runs["ce"], "val/nll")
+    epochs, values = training._history(ours.runs["ce"], "val/nll")
     assert values.shape == (2, len(epochs)) == (2, reduced.POINTS)
     assert (epochs[0], epochs[-1]) == (1, 1000)
     assert values[0] == pytest.approx(1 / epochs)
@@ -260,6 +261,11 @@ def test_the_forest_is_first_and_nothing_is_missing(shown):
         assert figure.setting == {}
         assert len(figure.caption) > 100
         assert "nan" not in figure.alt
+
+
+def test_a_figures_file_has_its_name_and_is_listed():
+    files = (ROOT / "analyze" / "plots" / "figures").glob("[!_]*.py")
+    assert sorted(path.stem.replace("_", "-") for path in files) == sorted(KINDS)
 
 
 def test_every_figure_has_title_n_seeds_and_its_losses(shown, drawings):
@@ -307,20 +313,20 @@ def test_svgs_can_stand_together_in_one_page(drawings):
 def test_the_same_report_gives_the_same_svg_under_any_settings(report, drawings):
     before = dict(mpl.rcParams)
     with mpl.rc_context({"axes.grid": False, "font.size": 30, "svg.fonttype": "path"}):
-        for figure in plots.figures(report):
+        for figure in plots.list_figures(report):
             assert figure.svg() == drawings[figure.name]
     assert dict(mpl.rcParams) == before
 
 
 def test_no_figure_goes_through_pyplot():
-    for path in (ROOT / "analyze" / "plots").glob("*.py"):
+    for path in (ROOT / "analyze" / "plots").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in getattr(node, "names", [])]
             assert "pyplot" not in " ".join([*names, getattr(node, "module", None) or ""]), path
 
 
 def test_names_show_as_they_are_written(hostile):
-    for figure in plots.figures(hostile):
+    for figure in plots.list_figures(hostile):
         svg = figure.svg()
         assert "<script" not in svg
         text = "".join(words(svg))
@@ -331,7 +337,7 @@ def test_names_show_as_they_are_written(hostile):
 
 @pytest.mark.parametrize("source", ["report", "hostile"])
 def test_no_text_is_cut_off(source, request):
-    for shown in plots.figures(request.getfixturevalue(source)):
+    for shown in plots.list_figures(request.getfixturevalue(source)):
         figure = shown.draw()
         renderer = FigureCanvasAgg(figure).get_renderer()
         styled(figure.draw)(renderer)
@@ -343,7 +349,7 @@ def test_no_text_is_cut_off(source, request):
 
 
 def test_one_seed_without_history_has_no_band_and_no_training(hostile):
-    shown = {figure.name: figure for figure in plots.figures(hostile)}
+    shown = {figure.name: figure for figure in plots.list_figures(hostile)}
     assert list(shown) == [name for name in KINDS if name != "training"]
     axes = shown["risk-coverage"].draw().axes[0]
     assert not axes.collections
@@ -354,7 +360,7 @@ def test_one_seed_without_history_has_no_band_and_no_training(hostile):
 def test_diverged_losses_and_a_missing_reference_leave_the_rest(tmp_path):
     write_study(tmp_path, {"brier": {"n": 60}}, range(2))
     write_run(tmp_path, status="diverged", loss="dice", seed=0)
-    found = list(plots.figures(build_report([tmp_path])))
+    found = plots.list_figures(build_report([tmp_path]))
     assert [figure.name for figure in found] == [name for name in KINDS if name != "forest"]
     assert not [figure.name for figure in found if "dice" in figure.alt]
     assert "dice" not in "".join(words(found[0].svg()))
@@ -368,14 +374,14 @@ def test_of_many_classes_the_worst_are_shown(tmp_path):
     assert len(shown) == classes.MOST_CLASSES
     rest = np.delete(np.nan_to_num(errors).mean(axis=0), shown)
     assert np.nan_to_num(errors).mean(axis=0)[shown].min() >= rest.max()
-    text = " ".join(words(render.svg(plots.class_heatmap(ours), "classes", "")))
+    text = " ".join(words(render.svg(classes.classes(ours), "classes", "")))
     assert "the 20 classes most often wrong" in text
 
 
 def test_every_setting_has_a_forest_and_the_first_few_have_all(tmp_path):
     for lr in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
         write_study(tmp_path, {"ce": {"n": 40}, "focal": {"n": 40, "signal": 4}}, [0, 1], lr=lr)
-    found = list(plots.figures(build_report([tmp_path])))
+    found = plots.list_figures(build_report([tmp_path]))
     assert len({figure.name for figure in found}) == len(found)
     assert [figure.setting["lr"] for figure in found if figure.kind == "forest"] == [
         *("0.1", "0.2", "0.3", "0.4", "0.5", "0.6")
@@ -399,6 +405,6 @@ def test_sixty_runs_take_forty_seconds_and_four_megabytes(tmp_path):
     write_study(tmp_path, losses, range(10))
     report = build_report([tmp_path])
     start = time.process_time()
-    size = sum(len(figure.svg().encode()) for figure in plots.figures(report))
+    size = sum(len(figure.svg().encode()) for figure in plots.list_figures(report))
     assert time.process_time() - start < 40
     assert size < 4_000_000

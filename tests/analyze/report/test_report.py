@@ -17,7 +17,8 @@ from analyze.comparison.cells import legend, main_tables
 from analyze.comparison.comparisons import COLUMNS, PRIMARY
 from analyze.comparison.report import build_report
 from analyze.metrics.calibration import NAMES, evaluate, metrics
-from analyze.plots import groups, nll_temperature
+from analyze.plots import groups
+from analyze.plots.figures.nll_temperature import nll_temperature
 from analyze.report.documents import latex, markdown
 from analyze.report.output import write_report
 from analyze.report.terminal import print_report

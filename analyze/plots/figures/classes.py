@@ -29,7 +29,7 @@ GAPS = LinearSegmentedColormap.from_list(
 
 
 @styled
-def class_heatmap(group: Group) -> Figure:
+def classes(group: Group) -> Figure:
     """Error by true class and signed gap by predicted class; the worst classes where many."""
     errors, before, after = (
         class_errors(group),
@@ -145,4 +145,4 @@ def _says(group: Group) -> str:
     return each(group, about)
 
 
-CLASSES = Kind("classes", TITLE, CAPTION, class_heatmap, _says)
+KIND = Kind("classes", TITLE, CAPTION, classes, _says)

@@ -59,4 +59,4 @@ def _says(group: Group) -> str:
     return each(group, about)
 
 
-CONFIDENCE = Kind("confidence", TITLE, CAPTION, confidence, _says)
+KIND = Kind("confidence", TITLE, CAPTION, confidence, _says)

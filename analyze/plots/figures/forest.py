@@ -123,6 +123,4 @@ def _says(group: Group) -> str:
     return f"Differences to {group.reference} with 95% intervals. {' '.join(said)}"
 
 
-FOREST = Kind(
-    "forest", TITLE, CAPTION, forest, _says, possible=lambda group: len(_rows(group)) > 0
-)
+KIND = Kind("forest", TITLE, CAPTION, forest, _says, possible=lambda group: len(_rows(group)) > 0)

@@ -100,7 +100,7 @@ def _ece(group: Group, loss: str, stage: str) -> str:
 
 def _says(group: Group) -> str:
     def about(loss: str) -> str:
-        fitted = mean(group.temperatures(loss))
+        fitted = mean(group.values(loss, "temperature"))
         gap = mean(group.values(loss, "signed_gap"))
         return (
             f"{_ece(group, loss, 'before')} before temperature, "
@@ -111,4 +111,4 @@ def _says(group: Group) -> str:
     return f"Means over seeds. {each(group, about)}"
 
 
-RELIABILITY = Kind("reliability", TITLE, CAPTION, reliability, _says)
+KIND = Kind("reliability", TITLE, CAPTION, reliability, _says)
