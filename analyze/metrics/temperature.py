@@ -118,13 +118,14 @@ def temperature_text(value: float, decimals: int = 2) -> str:
 def _limits(parts: Iterator[tuple[Floats, Integers]]) -> tuple[float, Bound | None]:
     """The spread of the logits, and where NLL falls for ever."""
     squares = deviations = apart = size = 0.0
-    perfect = True
+    perfect = certain = True
     for z, y in parts:
         finite = z > -np.inf
         rest = np.where(finite, z - z.max(axis=1, keepdims=True), 0.0)
         count = finite.sum(axis=1)
         mean, own = rest.sum(axis=1) / count, rest[np.arange(len(z)), y]
         perfect &= bool((own == 0).all())
+        certain &= bool((count == 1).all())
         deviations += float((mean - own).sum())
         apart -= float((mean + own).sum())
         # scaled, so that squares neither overflow nor vanish
@@ -133,6 +134,8 @@ def _limits(parts: Iterator[tuple[Floats, Integers]]) -> tuple[float, Bound | No
         squares = math.hypot(squares, largest * math.sqrt(float((away**2).sum())))
         size += float(count.sum())
     spread = squares / math.sqrt(size) or 1.0
+    if perfect and certain:  # all else has probability 0: no temperature changes that
+        return spread, "zero"
     if deviations >= -ROUNDING * apart:
         return spread, "infinity"
     return spread, "zero" if perfect else None

@@ -187,3 +187,9 @@ def test_by_ece_the_temperature_is_on_the_grid_and_has_the_lowest_ece_of_it():
 def test_bad_arrays_are_refused():
     with pytest.raises(ValueError, match="has NaN"):
         fit_temperature([[np.nan, 0.0]], [0])
+
+
+def test_certain_and_right_is_not_called_chance():
+    """One-hot probabilities: no temperature changes them, and every label is its row's maximum."""
+    assert fit_temperature(np.eye(5)[[0, 1, 2]], [0, 1, 2], probabilities=True).bound == "zero"
+    assert fit_temperature(np.ones((3, 5)), [0, 1, 2]).bound == "infinity"
