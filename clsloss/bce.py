@@ -33,7 +33,7 @@ def one_vs_rest_bce_loss(
         -1 / C Σ_c w_c (π_c q_c log σ(z_c) + (1 - q_c) log(1 - σ(z_c)))
 
     π is ``pos_weight``. Targets are first smoothed to (1 - ε) q + ε / C. For probabilities it
-    equals torch's `binary_cross_entropy_with_logits`, averaged over the classes. A masked class
+    equals torch's ``binary_cross_entropy_with_logits``, averaged over the classes. A masked class
     (logit -inf) has σ(z_c) = 0 and still counts as one of the C. It costs nothing where q_c = 0,
     where torch gives NaN, and inf elsewhere, also where ε > 0.
 

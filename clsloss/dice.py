@@ -26,10 +26,10 @@ def dice_loss(
 
     Formula:
         1 - (Σ_c w_c D_c) / (Σ_c w_c)  over the classes present
-        D_c = (2 Σ_i p_{ic} q_{ic} + s) / (Σ_i p_{ic} + Σ_i q_{ic} + s)
+        D_c = (2 Σ_i p_{i,c} q_{i,c} + s) / (Σ_i p_{i,c} + Σ_i q_{i,c} + s)
 
-    i runs over all pixels of the batch, or with ``per_image`` over those of one image. A class is
-    present if Σ_i q_{ic} > 0. A masked class (logit -inf) has p_c = 0.
+    The index i runs over all pixels of the batch, or with ``per_image`` over those of one image. A
+    class is present if Σ_i q_{i,c} > 0. A masked class (logit -inf) has p_c = 0.
 
     Source: Sudre et al. 2017, "Generalised Dice Overlap as a Deep Learning Loss Function for
     Highly Unbalanced Segmentations", arXiv:1707.03237. ``squared`` is the form of Milletari et al.

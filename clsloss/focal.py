@@ -101,7 +101,7 @@ def sigmoid_focal_loss(
         a_c = q_c α + (1 - q_c) (1 - α)  the weight of the two sides
         BCE(s, q) = -q log s - (1 - q) log(1 - s)
 
-    Equal to torchvision's `sigmoid_focal_loss`, averaged over the classes. A masked class (logit
+    Equal to torchvision's ``sigmoid_focal_loss``, averaged over the classes. A masked class (logit
     -inf) is treated as in `one_vs_rest_bce_loss`.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv:1708.02002.

@@ -29,12 +29,12 @@ def tversky_loss(
     Formula:
         1 - (Σ_c w_c T_c) / (Σ_c w_c)  over the classes present
         T_c = (TP_c + s) / (TP_c + α FP_c + β FN_c + s)
-        TP_c = Σ_i p_{ic} q_{ic}  true positives
-        FP_c = Σ_i p_{ic} (1 - q_{ic})  false positives
-        FN_c = Σ_i (1 - p_{ic}) q_{ic}  false negatives
+        TP_c = Σ_i p_{i,c} q_{i,c}  true positives
+        FP_c = Σ_i p_{i,c} (1 - q_{i,c})  false positives
+        FN_c = Σ_i (1 - p_{i,c}) q_{i,c}  false negatives
 
-    i runs over the same pixels as in `dice_loss`. With α = β = 0.5 it is `dice_loss` with twice
-    the smoothing. A masked class (logit -inf) has p_c = 0.
+    The index i runs over the same pixels as in `dice_loss`. With α = β = 0.5 this is `dice_loss`
+    with twice the smoothing. A masked class (logit -inf) has p_c = 0.
 
     Source: Salehi et al. 2017, "Tversky Loss Function for Image Segmentation Using 3D Fully
     Convolutional Deep Networks", arXiv:1706.05721.

@@ -1,4 +1,4 @@
-"""Builds the site from the Markdown pages and the docstrings: ``python docs/build.py``.
+"""Builds the site from the Markdown pages and the docstrings, as ``make docs`` does.
 
 The pages are copied as they lie in the repository, so that their links hold here and there. The
 packages are walked for the reference, so that a module that moves needs no edit here.

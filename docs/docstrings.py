@@ -17,7 +17,7 @@ from griffe import Alias, AliasResolutionError, Extension, Module, NameResolutio
 FORMULAS = re.compile(r"^Formula:\n((?: {4}.*(?:\n|\Z))+)", re.MULTILINE)
 CODE = re.compile(r"(``[^`]*``|`[^`]*`|^ *>>> .*)", re.MULTILINE)
 NAME = re.compile(r"\A`([A-Za-z_][\w.]*)`\Z")
-INDEXED = re.compile(r"(?<![\w<])([^\W\d_])_(?:([^\W\d_])(?!\w)|\{(\w+)\})")
+INDEXED = re.compile(r"(?<![\w<])([^\W\d_])_(?:([^\W\d_])(?!\w)|\{([\w,]+)\})")
 SOURCE = re.compile(r"\b(doi|arXiv):(\S*\w)")
 SITES = {"doi": "https://doi.org/", "arXiv": "https://arxiv.org/abs/"}
 TOKEN = re.compile(r"\d+(?:\.\d+)?|[A-Za-z]+|\S")
@@ -96,13 +96,13 @@ def _target(name: str, obj: Object) -> Object | Alias:
 
 
 def _block(lines: str) -> str:
-    rows = ""
+    """Formulas under each other, each with its remark, in a grid of two columns."""
+    cells = ""
     for line in filter(None, map(str.strip, lines.splitlines())):
         formula, _, remark = line.partition("  ")
-        cells = mathml(formula), f"<mtext>{escape(remark.strip())}</mtext>"
-        rows += f"<mtr>{''.join(f'<mtd>{cell}</mtd>' for cell in cells)}</mtr>"
-    table = f'<mtable displaystyle="true">{rows}</mtable>'
-    return f'<div class="formula"><math display="block">{table}</math></div>\n\n'
+        cells += f'<math displaystyle="true">{mathml(formula)}</math>'
+        cells += f"<span>{escape(remark.strip())}</span>"
+    return f'<div class="formula">{cells}</div>\n\n'
 
 
 def mathml(formula: str) -> str:
@@ -120,10 +120,11 @@ def mathml(formula: str) -> str:
 
 def _row(tokens: list[str]) -> str:
     """Items up to a closing bracket; words stand a thin space apart, as in log x."""
-    row, before = "", ""
+    row, before = "", " "
     while tokens and tokens[0] not in CLOSING.values():
         first = tokens[0]
-        if first.isalnum() and before.isalnum() and max(len(first), len(before)) > 1:
+        factors = first.isalnum() and (before.isalnum() or before in CLOSING)
+        if factors and max(len(first), len(before)) > 1:
             row += '<mspace width="0.2em"/>'
         item, inner = _item(tokens)
         if tokens[:1] == ["/"]:
