@@ -109,7 +109,7 @@ class _Stranger:
 
     def check_shared(self) -> None:
         """Raises ValueError if it would have to apply weights or ignore_index but cannot."""
-        rule = "the loss needs an argument of that name, or to give one value per example"
+        rule = "the loss needs an argument of that name or one value per example"
         if self.weight is not None and not self.weighted:
             raise ValueError(f"for class weights (weight) {rule}")
         if self.ignore_index != IGNORE_INDEX and "ignore_index" not in self.arguments:
@@ -137,8 +137,8 @@ class _Stranger:
         if isinstance(output, Exception):
             raise trial.refusal(output)
         if not _are_values_and_weights(output, trial):
-            rule = "per_example must give values and weights, one of each per example"
-            raise ValueError(f"{rule}, gave {_shown(output)}")
+            rule = "per_example must return a value and a weight for each example"
+            raise ValueError(f"{rule}, got {_shown(output)}")
         soft = getattr(own, "takes_probabilities", None)
         if soft is None:
             soft = _are_values_and_weights(trial.call(method, soft=True), trial)
@@ -191,7 +191,7 @@ class _Stranger:
         if isinstance(output, Exception):
             return output
         if not is_scalar(output):
-            rule = f"a loss must give a scalar or a value per example, gave {_shown(output)}"
+            rule = f"a loss must return a scalar or a value per example, got {_shown(output)}"
             raise ValueError(f"{rule}: {WAY_OUT}")
         self.check_shared()
         _check_gradient(output)
@@ -254,7 +254,7 @@ def _are_values_and_weights(output: object, trial: Trial) -> bool:
 
 def _check_gradient(output: Tensor) -> None:
     if not output.requires_grad:
-        raise ValueError("a loss must have a gradient with respect to the logits, has none")
+        raise ValueError("a loss must have a gradient with respect to the logits; it has none")
 
 
 def _shown(output: object) -> str:

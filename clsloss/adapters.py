@@ -64,7 +64,7 @@ class PerExampleLoss(Loss):
         values: Tensor = self.criterion(logits, labels)
         expected = target.select(batch.dim, 0).shape if batch.soft else target.shape
         if values.shape != expected:
-            rule = f"the loss must give one value per example, {tuple(expected)}"
+            rule = f"the loss must return one value per example, {tuple(expected)}"
             raise ValueError(f"{rule}, got {tuple(values.shape)}")
         if not self.weighted:
             values = batch.weigh(values)
@@ -164,7 +164,7 @@ class PerBatchLoss(Loss):
             match_weights(self.criterion, logits)
         value: Tensor = self.criterion(logits, target)
         if value.dim():
-            raise ValueError(f"the loss must give a scalar, got shape {tuple(value.shape)}")
+            raise ValueError(f"the loss must return a scalar, got shape {tuple(value.shape)}")
         return value
 
 

@@ -68,7 +68,9 @@ class SumLoss(Loss):
             sizes = [term.statistics_size for term in terms]
             self.statistics_size = (sum(a for a, _ in sizes), sum(b for _, b in sizes))
             if reduction != "mean":
-                rule = "a sum with a term that is no mean over examples has reduction 'mean' only"
+                rule = (
+                    "a sum with a term that is not a mean over examples has reduction 'mean' only"
+                )
                 raise ValueError(f"{rule}, got {reduction!r}")
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def _import_file(name: str) -> ModuleType:
         return sys.modules[own_name]
     specification = importlib.util.spec_from_file_location(own_name, path)
     if specification is None or specification.loader is None:
-        raise _NoFile(f"not a file of Python, whose name ends in .py: {name!r}")
+        raise _NoFile(f"not a Python file, whose name ends in .py: {name!r}")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     module = sys.modules[own_name] = importlib.util.module_from_spec(specification)
