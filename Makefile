@@ -54,7 +54,7 @@ lint: $(VENV)/.dev  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.dev  ## this documentation and the reference as a site, in build/docs/site
+docs: $(VENV)/.dev  ## the pages and the reference as a site, in build/docs/site
 	$(BIN)/python docs/build.py
 
 clean:  ## remove the environment and the caches, keep runs and data

@@ -48,12 +48,15 @@ def _objects(obj: Object) -> Iterator[Object]:
 
 def _exports(obj: Object) -> str:
     """What a package takes from its modules, in a line each: whole, it is on their pages."""
-    names, obj.exports = obj.exports or [], None
+    names, obj.exports = map(str, obj.exports or []), None
     lines = []
-    for name in map(str, names):
-        docstring = _target(name, obj).docstring
-        summary = docstring.value.partition("\n")[0] if docstring else ""
-        lines.append(f"- {_reference(name, obj)}: {_text(summary, obj)}")
+    for name in names:
+        target = _target(name, obj)
+        if target and target.parent is obj:
+            continue  # defined here, and shown whole below
+        docstring = target.docstring if target else None
+        summary = f": {_text(docstring.value.splitlines()[0], obj)}" if docstring else ""
+        lines.append(f"- {_reference(name, obj)}{summary}")
     return "\n\n" + "\n".join(lines)
 
 
@@ -70,10 +73,14 @@ def as_page(text: str, obj: Object) -> str:
 def _text(text: str, obj: Object) -> str:
     parts = CODE.split(text)
     for i in range(0, len(parts), 2):
-        part = INDEXED.sub(r"<i>\1<sub>\2\3</sub></i>", parts[i])
+        part = _indexed(parts[i])
         parts[i] = SOURCE.sub(lambda m: _link(SITES[m[1]] + quote(m[2]), m[0]), part)
     parts[1::2] = (NAME.sub(lambda m: _reference(m[1], obj), part) for part in parts[1::2])
     return "".join(parts)
+
+
+def _indexed(text: str) -> str:
+    return INDEXED.sub(r"<i>\1<sub>\2\3</sub></i>", text)
 
 
 def _link(address: str, text: str) -> str:
@@ -82,17 +89,21 @@ def _link(address: str, text: str) -> str:
 
 def _reference(name: str, obj: Object) -> str:
     """A link where the name is one of ours, else the name as code."""
-    try:
-        path = _target(name, obj).canonical_path
-    except (NameResolutionError, AliasResolutionError, KeyError):
-        path = name
+    target = _target(name, obj)
+    path = target.canonical_path if target else name
     return f'<autoref optional identifier="{path}"><code>{name}</code></autoref>'
 
 
-def _target(name: str, obj: Object) -> Object | Alias:
-    """What a name in an object's docstring means; not a module if it hides behind its function."""
-    target = obj.modules_collection[obj.resolve(name)]
-    return target.members.get(name, target) if target.is_module else target
+def _target(name: str, obj: Object) -> Object | Alias | None:
+    """What a name in an object's docstring means, if it is one of the package's.
+
+    A function may hide the module of its name, as in ``clsloss.cross_entropy``.
+    """
+    try:
+        target = obj.modules_collection[obj.resolve(name)]
+        return target.members.get(name, target) if target.is_module else target
+    except (NameResolutionError, AliasResolutionError, KeyError):
+        return None
 
 
 def _block(lines: str) -> str:
@@ -101,7 +112,7 @@ def _block(lines: str) -> str:
     for line in filter(None, map(str.strip, lines.splitlines())):
         formula, _, remark = line.partition("  ")
         cells += f'<math displaystyle="true">{mathml(formula)}</math>'
-        cells += f"<span>{escape(remark.strip())}</span>"
+        cells += f"<span>{_indexed(escape(remark.strip()))}</span>"
     return f'<div class="formula">{cells}</div>\n\n'
 
 
