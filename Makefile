@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 
-.PHONY: help demo results reports notebooks test slow faults lint clean
+.PHONY: help demo results reports notebooks test slow faults lint docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -57,5 +57,8 @@ lint: $(VENV)/.dev  ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.dev  ## the pages and the reference as a site, in build/docs/site
+	$(BIN)/python docs/build.py
+
 clean:  ## remove the environment and the caches, keep runs and data
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build/docs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,15 +1,26 @@
-"""Losses of classification, each with one contract: ``criterion(input, target)``.
+"""Classification losses with one contract: ``criterion(input, target)``.
 
 Every loss is a function and a module. The modules share class weights, ``ignore_index`` and
-reductions, and give values per example; `create` makes them from a spec.
+reductions, and give values per example. `create` makes one from its name and settings.
 
->>> import torch
->>> from clsloss import FocalLoss, create
->>> logits, target = torch.zeros(4, 10), torch.tensor([3, 1, 4, 1])
->>> FocalLoss(gamma=2.0)(logits, target)
-tensor(1.8651)
->>> create("ce+0.5*brier")(logits, target)
-tensor(2.7526)
+Formulas use z for the logits of one example, p for softmax(z), y for its label, q for its class
+probabilities, w for the class weights and C for the number of classes. A label is the one-hot q.
+Each formula is the value ℓ of one example. The mean over N examples is
+
+Formula:
+    (Σ_i ℓ_i) / (Σ_i w_{y_i})  for class indices
+    (Σ_i ℓ_i) / N  for class probabilities
+
+An ignored example has value 0 and weight 0. A mean over no weight is 0.
+
+Example:
+    >>> import torch
+    >>> from clsloss import FocalLoss, create
+    >>> logits, target = torch.zeros(4, 10), torch.tensor([3, 1, 4, 1])
+    >>> FocalLoss(gamma=2.0)(logits, target)
+    tensor(1.8651)
+    >>> create("ce+0.5*brier")(logits, target)
+    tensor(2.7526)
 """
 
 from clsloss.base import Loss

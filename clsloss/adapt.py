@@ -1,4 +1,4 @@
-"""From anyone's loss, torch.nn's or a user's own, to a `Loss`."""
+"""From any loss, torch's or a user's own, to a `Loss`."""
 
 from __future__ import annotations
 
@@ -35,29 +35,33 @@ def adapt(
     reduction: str = "mean",
     classes: int | None = None,
 ) -> Loss:
-    """Anyone's loss as a `Loss`, with as much of the contract as can be kept exactly.
+    """Any loss as a `Loss`, with as much of the contract as can be kept exactly.
 
-    A subclass of `Loss` is made as it is. Other criteria are asked for ``reduction="none"`` and
-    for the class weights where they take them, and tried on a few examples of C classes: one with
-    a method ``per_example`` becomes an `OwnLoss`, one that gives a value per example a
-    `PerExampleLoss`, any other a `PerBatchLoss`. One that takes no class indices, but
-    probabilities, gets one-hot rows. Values per example and class are averaged or added up over
-    the classes, as the criterion's own reduction does, by default or for "mean".
+    A subclass of `Loss` is instantiated unchanged. Any other criterion gets ``reduction="none"``
+    and the class weights if it takes them, and is tried on a few examples of C classes:
+
+    - with a method ``per_example`` it becomes an `OwnLoss`,
+    - with one value per example a `PerExampleLoss`,
+    - with one number per batch a `PerBatchLoss`.
+
+    If it takes probabilities but no class indices, it gets one-hot rows. Values per example and
+    class are averaged or summed over the classes, as the criterion itself does, by default or
+    with reduction "mean".
 
     Args:
-        criterion: a class to make an instance of, a function, or an instance.
+        criterion: a class to instantiate, a function, or an instance.
         settings: keyword arguments of the class or function.
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
+        ignore_index: the label of examples that do not count.
         reduction: "mean", "sum" or "none".
-        classes: C; without it and without weights ten are tried.
+        classes: C. The default is the number of weights, or else ten.
 
     Raises:
-        TypeError: for settings that do not fit.
-        ValueError: for a criterion that takes neither class indices (N) nor probabilities (N, C)
-            with its logits (N, C), or gives neither a scalar nor a value per example, and for a
-            reduction that it cannot have. `clsloss.trial.ClassesNeeded` where the number of
-            classes may be the reason, and was not given.
+        TypeError: if the settings do not fit.
+        ValueError: if the criterion takes neither class indices (N) nor probabilities (N, C) with
+            logits (N, C), returns neither a scalar nor a value per example, or cannot have the
+            reduction.
+        ClassesNeeded: if the number of classes may be the reason and was not given.
     """
     check_reduction(reduction)
     stranger = _Stranger(criterion, settings, weight, ignore_index, reduction)
@@ -69,7 +73,7 @@ def adapt(
 
 @dataclass(frozen=True)
 class _Stranger:
-    """A criterion of someone's, and what it is to be adapted to."""
+    """A criterion that is not ours, and what to adapt it to."""
 
     criterion: Criterion
     settings: dict[str, Any]
@@ -83,7 +87,7 @@ class _Stranger:
 
     @property
     def weighted(self) -> bool:
-        """Whether it has the class weights, and applies them itself."""
+        """Whether the criterion takes the class weights and applies them itself."""
         return self.weight is not None and "weight" in self.arguments
 
     @property
@@ -93,7 +97,7 @@ class _Stranger:
         return module.partition(".")[0] == "torch"
 
     def made(self, **extra: object) -> Criterion:
-        """An instance with its settings, the class weights where it takes them, and more."""
+        """An instance with its settings, the class weights if it takes them, and ``extra``."""
         shared = {"weight": self.weight} if self.weighted else {}
         return _instance(self.criterion, {**self.settings, **shared, **extra})
 
@@ -104,15 +108,15 @@ class _Stranger:
         return self.made(**extra)
 
     def check_shared(self) -> None:
-        """Raises ValueError where it would have to apply weights or ignore_index, and cannot."""
-        rule = "the loss needs an argument of that name, or to give one value per example"
+        """Raises ValueError if it would have to apply weights or ignore_index but cannot."""
+        rule = "the loss needs an argument of that name or one value per example"
         if self.weight is not None and not self.weighted:
             raise ValueError(f"for class weights (weight) {rule}")
         if self.ignore_index != IGNORE_INDEX and "ignore_index" not in self.arguments:
             raise ValueError(f"for ignore_index={self.ignore_index} {rule}")
 
     def as_it_is(self, trial: Trial) -> Loss:
-        """A subclass of `Loss`."""
+        """A subclass of `Loss`, instantiated."""
         self.check_shared()
         loss = self.made_alone()
         assert isinstance(loss, Loss)
@@ -123,18 +127,18 @@ class _Stranger:
         return loss
 
     def with_own_values(self, trial: Trial) -> Loss | None:
-        """What has a method ``per_example``; None for anything else."""
+        """The loss if it has a method ``per_example``, else None."""
         own = self.made_alone()
         method = getattr(own, "per_example", None)
-        if not callable(method):  # a setting may have that name
+        if not callable(method):  # it may be a setting of that name
             return None
         self.check_shared()
         output = trial.call(method)
         if isinstance(output, Exception):
             raise trial.refusal(output)
         if not _are_values_and_weights(output, trial):
-            rule = "per_example must give values and weights, one of each per example"
-            raise ValueError(f"{rule}, gave {_shown(output)}")
+            rule = "per_example must return a value and a weight for each example"
+            raise ValueError(f"{rule}, got {_shown(output)}")
         soft = getattr(own, "takes_probabilities", None)
         if soft is None:
             soft = _are_values_and_weights(trial.call(method, soft=True), trial)
@@ -144,8 +148,8 @@ class _Stranger:
         )
 
     def adapted(self, trial: Trial) -> Loss:
-        """Any other, with its labels as they are, else one-hot."""
-        # of torch's, those with targets of the input's shape are for other tasks
+        """Any other loss, tried with class indices, then with one-hot rows."""
+        # torch's own losses with targets of the input's shape are not for classification
         forms: list[Form] = [_as_it_is] if self.torch_s else [_as_it_is, OneHot]
         errors = []
         for form in forms:
@@ -156,11 +160,11 @@ class _Stranger:
         raise trial.refusal(errors[0], sure=self.torch_s) from errors[0]
 
     def per_example(self, trial: Trial, form: Form) -> Loss | None:
-        """With one value per example; None where it gives none."""
+        """The loss if it gives one value per example, else None."""
         unreduced = {"reduction": "none"} if "reduction" in self.arguments else {}
         try:
             own = form(self.made(**unreduced))
-        except Exception:  # not every reduction argument knows "none"
+        except Exception:  # not every loss with a reduction accepts "none"
             return None
         if unreduced and (how := self._over_classes(trial, form)):
             own = OverClasses(own, how)
@@ -178,7 +182,7 @@ class _Stranger:
         )
 
     def per_batch(self, trial: Trial, form: Form) -> Loss | Exception:
-        """With one number per batch; the exception where it takes no such targets."""
+        """The loss if it gives one number per batch; the exception if it rejects the targets."""
         own = form(self.made_alone())
         output = trial.call(own)
         if trial.is_per_class(output) and "reduction" in self.arguments:
@@ -187,7 +191,7 @@ class _Stranger:
         if isinstance(output, Exception):
             return output
         if not is_scalar(output):
-            rule = f"a loss must give a scalar or a value per example, gave {_shown(output)}"
+            rule = f"a loss must return a scalar or a value per example, got {_shown(output)}"
             raise ValueError(f"{rule}: {WAY_OUT}")
         self.check_shared()
         _check_gradient(output)
@@ -199,9 +203,9 @@ class _Stranger:
         )
 
     def _over_classes(self, trial: Trial, form: Form) -> str | None:
-        """How it reduces values (N, C) over the classes, "mean" or "sum"; None for anything else.
+        """How it reduces values (N, C) over the classes: "mean", "sum", or None if neither.
 
-        Tried without class weights, which might be in a divisor.
+        It is tried without class weights, which might enter a divisor.
         """
 
         def result(**reduction: str) -> object:
@@ -219,7 +223,7 @@ class _Stranger:
 
 
 def is_class(criterion: Criterion) -> bool:
-    """Whether a loss has to be made of it: a class, or a `functools.partial` of one."""
+    """Whether it must be instantiated: a class, or a `functools.partial` of one."""
     return isinstance(_inner(criterion), type)
 
 
@@ -250,7 +254,7 @@ def _are_values_and_weights(output: object, trial: Trial) -> bool:
 
 def _check_gradient(output: Tensor) -> None:
     if not output.requires_grad:
-        raise ValueError("a loss must have a gradient with respect to the logits, has none")
+        raise ValueError("a loss must have a gradient with respect to the logits; it has none")
 
 
 def _shown(output: object) -> str:

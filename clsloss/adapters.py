@@ -1,4 +1,4 @@
-"""Losses of others behind the contract of `Loss`: one class for each degree of what they give."""
+"""Other people's losses under the contract of `Loss`, one adapter for each kind of output."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ INPUT_KINDS = ("logits", "scores", "log_probs")
 
 
 class PerExampleLoss(Loss):
-    """A criterion with one value per example; its mean, weights and ignored labels are ours.
+    """A criterion with one value per example. Mean, weights and ignored labels are handled here.
 
-    It gets the input in float32 or wider. Ignored examples reach it as equal logits with label 0,
-    and their values are dropped: a gradient that is infinite would be NaN after that.
+    The criterion gets the input in float32 or wider. Ignored examples are replaced by equal logits
+    with label 0 before it and masked after it: masking alone would turn an infinite gradient
+    into NaN.
 
     Args:
-        criterion: ``criterion(input, target)`` gives (N, d1, ...).
-        weighted: whether its values hold the class weights already. Otherwise they are multiplied
-            by w_y, or by the mean of w under q where targets are probabilities.
+        criterion: ``criterion(input, target)`` returns (N, d1, ...).
+        weighted: whether its values already contain the class weights. Otherwise they are
+            multiplied by w_y, or for probabilities by the mean of w under q.
         takes_probabilities: whether targets may be class probabilities.
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
     """
 
     def __init__(
@@ -50,12 +51,12 @@ class PerExampleLoss(Loss):
         self.input_kind = _input_kind(criterion)
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The criterion's value of each example, with its class weight; 0 where ignored."""
+        """The criterion's value of each example, class weight included; 0 where ignored."""
         soft = self.takes_probabilities
         batch = Batch(input, target, self.weight, self.ignore_index, probabilities=soft)
         logits, labels = batch.logits, batch.target
         if not batch.soft:
-            uniform = -math.log(batch.classes)  # as logits and as log-probabilities
+            uniform = -math.log(batch.classes)  # valid both as logits and as log-probabilities
             logits = logits.masked_fill(batch.ignored.unsqueeze(batch.dim), uniform)
             labels = batch.index.squeeze(batch.dim)
         if self.weighted:
@@ -63,7 +64,7 @@ class PerExampleLoss(Loss):
         values: Tensor = self.criterion(logits, labels)
         expected = target.select(batch.dim, 0).shape if batch.soft else target.shape
         if values.shape != expected:
-            rule = f"the loss must give one value per example, {tuple(expected)}"
+            rule = f"the loss must return one value per example, {tuple(expected)}"
             raise ValueError(f"{rule}, got {tuple(values.shape)}")
         if not self.weighted:
             values = batch.weigh(values)
@@ -73,11 +74,11 @@ class PerExampleLoss(Loss):
 class OwnLoss(Loss):
     """A criterion with its own ``per_example(input, target) -> (values, weights)``.
 
-    Additive where it also has ``example_weights(target)``, which gives those weights without a
-    forward pass; otherwise only `statistics` combines shards.
+    It is additive if the criterion also has ``example_weights(target)``, which returns those
+    weights without a forward pass. Otherwise only `statistics` combines shards.
 
     Args:
-        criterion: an object with the method; a module's parameters are its own.
+        criterion: an object with the method. If it is a module, it is registered as a child.
         weighted: whether it has class weights.
         takes_probabilities: whether targets may be class probabilities.
         reduction: "mean" (Σ values / Σ weights), "sum" or "none".
@@ -124,16 +125,16 @@ class OwnLoss(Loss):
 
 
 class PerBatchLoss(Loss):
-    """A criterion with one number per batch, of which nothing is known for parts of the batch.
+    """A criterion with one number per batch, and nothing for parts of a batch.
 
     Args:
-        criterion: ``criterion(input, target)`` gives a scalar.
+        criterion: ``criterion(input, target)`` returns a scalar.
         weighted: whether it has class weights.
         takes_probabilities: whether targets may be class probabilities.
-        reduction: "mean", which is the criterion's number, whatever it is.
+        reduction: "mean", which here stands for the criterion's number.
 
     Raises:
-        ValueError: for another reduction.
+        ValueError: if the reduction is another.
     """
 
     additive = False
@@ -163,7 +164,7 @@ class PerBatchLoss(Loss):
             match_weights(self.criterion, logits)
         value: Tensor = self.criterion(logits, target)
         if value.dim():
-            raise ValueError(f"the loss must give a scalar, got shape {tuple(value.shape)}")
+            raise ValueError(f"the loss must return a scalar, got shape {tuple(value.shape)}")
         return value
 
 
@@ -173,7 +174,8 @@ class Bound(nn.Module):
     Args:
         function: ``function(input, target, **settings)``.
         settings: its keyword arguments.
-        weight: class weights (C,) for its argument ``weight``, a buffer; None for its default.
+        weight: class weights (C,) for its argument ``weight``, kept as a buffer; None for its
+            default.
     """
 
     weight: Tensor | None
@@ -198,7 +200,7 @@ class Bound(nn.Module):
 
 
 class OneHot(nn.Module):
-    """A criterion that takes probabilities alone: class indices reach it as one-hot rows.
+    """A criterion that takes only probabilities. Class indices become one-hot rows.
 
     Args:
         criterion: ``criterion(input, target)`` with targets of the input's shape.
@@ -222,7 +224,7 @@ class OverClasses(nn.Module):
     """A criterion with one value per example and class, reduced over the classes.
 
     Args:
-        criterion: ``criterion(input, target)`` gives (N, C, d1, ...).
+        criterion: ``criterion(input, target)`` returns (N, C, d1, ...).
         how: "mean" or "sum".
     """
 
@@ -244,10 +246,10 @@ class OverClasses(nn.Module):
 
 
 def match_weights(criterion: object, input: Tensor) -> None:
-    """Moves what a criterion keeps of its class weights to the input's dtype and device.
+    """Moves a criterion's class weights to the input's dtype and device, as torch requires.
 
-    That is every floating tensor (C,) that is no parameter, a module's buffers and plain
-    attributes alike: torch's functions take no other dtype than the input's.
+    Class weights are all floating tensors (C,) that are not parameters, whether buffers or plain
+    attributes.
     """
     shape = (input.shape[_class_dim(input)],)
     while isinstance(criterion, OneHot | OverClasses):
@@ -267,7 +269,7 @@ def _class_dim(input: Tensor) -> int:
 
 
 def _input_kind(criterion: object) -> Any:  # noqa: ANN401
-    """What the criterion says it takes; of torch's what is known of them; else logits."""
+    """The kind of input that the criterion declares; else what torch's own take, or logits."""
     function = getattr(criterion, "function", None)
     likely = "logits"
     if isinstance(criterion, nn.NLLLoss) or function is F.nll_loss:

@@ -1,4 +1,4 @@
-"""`Loss`, the module that every loss here is, and the register of their names."""
+"""`Loss`, the base class of every loss, and the register of their names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REGISTER: dict[str, type[Loss]] = {}
 
 
 class Shared(TypedDict):
-    """The settings that every function takes, as `Loss.values` passes them on."""
+    """The settings that every function takes, as `Loss.values` passes them."""
 
     weight: Tensor | None
     ignore_index: int
@@ -24,31 +24,31 @@ class Shared(TypedDict):
 
 
 class Loss(nn.Module):
-    """A loss of classification: ``criterion(input, target)``, and what a trainer needs beside it.
+    """A classification loss, ``criterion(input, target)``, with what a trainer needs besides.
 
-    A subclass gives `values`; the reductions, the divisor of the mean and the sums over shards
-    come from here. ``class Mine(Loss, name="mine")`` makes it known to `create`, `names` and
-    `describe` too.
+    A subclass defines `values`. The reductions, the divisor of the mean and the sums over shards
+    come from here. ``class Mine(Loss, name="mine")`` also makes it known to `create`, `names` and
+    `describe`.
 
     Args:
-        weight: weight of each class, (C,), or None for ones. A buffer: it moves with ``.to()``
-            and is saved. It is a copy, so that one that requires a gradient is refused: give that
-            to the function.
-        ignore_index: the class index whose examples count for nothing.
-        reduction: "mean" is Σ values / Σ weights, an example's weight being w_y (0 where
-            ignored), or 1 where targets are probabilities; and 0, with zero gradients, where the
-            weights sum to 0 (torch gives NaN). "sum" is Σ values, "none" the values.
+        weight: weight of each class, (C,), or None for ones. It is copied into a buffer, which
+            moves with ``.to()`` and is saved. A weight that requires a gradient is refused, since
+            the copy would lose it: pass it to the function.
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" is Σ values / Σ weights. An example weighs w_y, 0 if ignored, or 1 if
+            targets are probabilities. If the weights sum to 0, the mean is 0 with zero gradients,
+            where torch gives NaN. "sum" is Σ values, "none" the values.
 
     Attributes:
         additive: whether the mean is Σ values / Σ weights over examples.
-        per_batch: whether ``forward`` is all there is, and nothing is known of parts of a batch.
-        input_kind: what ``input`` has to be.
-        takes_probabilities: whether the target may be class probabilities of the input's shape.
-        statistics_size: the length of `statistics` for C classes, (a, b) for a + b C.
+        per_batch: whether there is only ``forward``, with nothing for parts of a batch.
+        input_kind: what ``input`` must be.
+        takes_probabilities: whether targets may be class probabilities of the input's shape.
+        statistics_size: the length of `statistics` for C classes: (a, b) means a + b C.
 
     Raises:
-        ValueError: for a reduction that is none of the three, and weights that are negative, NaN,
-            infinite or all zero, or require a gradient.
+        ValueError: if the reduction is not one of the three, or weights are negative, NaN,
+            infinite, all zero, or require a gradient.
     """
 
     additive: bool = True
@@ -59,11 +59,11 @@ class Loss(nn.Module):
     weight: Tensor | None
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:  # noqa: ANN401
-        """Registers the class under ``name``, where one is given."""
+        """Registers the class under ``name``, if one is given."""
         super().__init_subclass__(**kwargs)
         if name:
             known = REGISTER.get(name)
-            # the same class again is a notebook's cell or a module read anew
+            # The same class may come again: a notebook's cell run twice, a module reloaded.
             if known and (known.__module__, known.__qualname__) != (
                 cls.__module__,
                 cls.__qualname__,
@@ -86,15 +86,15 @@ class Loss(nn.Module):
         self.reduction = reduction
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each example, with its class weight; 0 where ignored.
+        """The loss of each example, class weight included; 0 where ignored.
 
         Returns:
-            (N, d1, ...), a scalar where unbatched; float32 or wider.
+            (N, d1, ...), a scalar if unbatched; float32 or wider.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no values per example")
 
     def example_weights(self, target: Tensor) -> Tensor:
-        """What each example adds to the divisor of the mean; needs no forward pass.
+        """What each example adds to the divisor of the mean. Needs no forward pass.
 
         Returns:
             (N, d1, ...): w_y for class indices (0 where ignored), 1 for probabilities.
@@ -106,12 +106,12 @@ class Loss(nn.Module):
         return self.values(input, target), self.example_weights(target)
 
     def statistics(self, input: Tensor, target: Tensor) -> Tensor:
-        """Sums over the examples, of which `from_statistics` makes the mean; differentiable.
+        """Sums over the examples, from which `from_statistics` computes the mean.
 
-        The statistics of a batch are the sum of its shards' statistics.
+        The statistics of a batch are the sum of those of its shards. They are differentiable.
 
         Returns:
-            One dimension; (Σ values, Σ weights) for an additive loss.
+            A vector; (Σ values, Σ weights) for an additive loss.
         """
         values, weights = self.per_example(input, target)
         return torch.stack([values.sum(), weights.sum(dtype=values.dtype)])
@@ -130,12 +130,12 @@ class Loss(nn.Module):
     def extra_repr(self) -> str:
         """Every setting, by the constructor's names."""
         keys = argument_names(type(self))
-        # a module among the settings shows itself, as a child
+        # A module among the settings is a child, which torch prints itself.
         settings = [key for key in keys if hasattr(self, key) and key not in self._modules]
         return ", ".join(f"{key}={_shown(getattr(self, key))}" for key in settings)
 
     def keep(self, name: str, value: float | Tensor | None) -> None:
-        """Stores a setting; one with a number per class as a buffer, as the class weights are."""
+        """Stores a setting; a number per class becomes a buffer, as the class weights are."""
         if isinstance(value, Tensor):
             self.register_buffer(name, value)
         else:
@@ -143,12 +143,12 @@ class Loss(nn.Module):
 
     @property
     def shared(self) -> Shared:
-        """What `values` passes on: ``focal_loss(input, target, **self.shared)``."""
+        """The settings that `values` passes: ``focal_loss(input, target, **self.shared)``."""
         return {"weight": self.weight, "ignore_index": self.ignore_index, "reduction": "none"}
 
 
 def argument_names(criterion: Callable[..., Any]) -> list[str]:
-    """The arguments that a class or function takes; a `Loss` passes ``**kwargs`` on."""
+    """The arguments of a class or function, including those a `Loss` gets by ``**kwargs``."""
     parameters = inspect.signature(criterion).parameters.values()
     names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     passes_on = len(names) < len(parameters)

@@ -1,4 +1,4 @@
-"""One call of a loss: its tensors, checked, and what every loss reads off them."""
+"""One call of a loss: its tensors, checked, and what every loss computes from them."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from clsloss.checks import IGNORE_INDEX, check_class_numbers, check_reduction
 
 
 class Batch:
-    """The input, targets and class weights of one call, in the dtype the loss is computed in.
+    """The input, targets and class weights of one call, in the dtype of the computation.
 
-    Shapes and dtypes are checked always. Values (labels in [0, C), weights >= 0) are checked on
-    the CPU; on CUDA that would wait for the device, so there a label out of range stops torch's
-    kernels, and gives NaN in compiled code.
+    Shapes and dtypes are always checked. Values (labels in [0, C), weights >= 0) are checked on
+    the CPU only, since on CUDA reading them would wait for the device. There a label out of range
+    stops torch's kernels, and gives NaN in compiled code.
 
     Args:
         input: (N, C, d1, ...), or (C,) unbatched; floating.
         target: class indices (N, d1, ...), int64; or class probabilities of input's shape.
         weight: class weights (C,), or None for ones.
-        ignore_index: the label whose examples count for nothing.
+        ignore_index: the label of examples that do not count.
         probabilities: whether the loss takes class probabilities.
 
     Attributes:
-        logits: the input in float32, or as it is where it is wider.
+        logits: the input in float32, or unchanged if it is wider.
         target: int64, or probabilities in the logits' dtype.
         weight: in the logits' dtype, or None.
-        dim: the dimension of the classes: 1, or 0 where unbatched.
+        dim: the dimension of the classes: 1, or 0 if unbatched.
         classes: C.
         soft: whether the targets are probabilities.
 
     Raises:
         TypeError: for dtypes and kinds that do not fit.
-        ValueError: for shapes and values that do not fit.
+        ValueError: if shapes or values do not fit.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class Batch:
 
     @property
     def ignored(self) -> Tensor:
-        """Where the label is ignored, of the shape of the target; for class indices."""
+        """Where the label is ignored, in the target's shape. For class indices."""
         return self.target == self.ignore_index
 
     @property
     def index(self) -> Tensor:
-        """The labels, 0 where ignored, with a class dimension of size 1."""
+        """The labels, 0 where ignored, with a class dimension of size 1. For class indices."""
         return self.target.masked_fill(self.ignored, 0).unsqueeze(self.dim)
 
     @property
     def q(self) -> Tensor:
-        """The targets as probabilities of the logits' shape; zeros where ignored."""
+        """The targets as probabilities in the logits' shape, 0 where ignored."""
         if self.soft:
             return self.target
         hot = (~self.ignored).to(self.logits.dtype).unsqueeze(self.dim)
@@ -109,11 +109,11 @@ class Batch:
         return zeros.scatter(self.dim, self.index, hot)
 
     def smoothed(self, smoothing: float) -> Tensor:
-        """The targets as probabilities, smoothed to (1-ε) q + ε/C."""
+        """The targets as probabilities, smoothed to (1 - ε) q + ε / C."""
         return (1 - smoothing) * self.q + smoothing / self.classes if smoothing else self.q
 
     def own(self) -> Tensor:
-        """The logits of the labels, 0 where ignored: (N, d1, ...); for class indices."""
+        """The logit of each label, 0 where ignored: (N, d1, ...). For class indices."""
         own = self.logits.gather(self.dim, self.index).squeeze(self.dim)
         return own.masked_fill(self.ignored, 0.0)
 
@@ -123,7 +123,7 @@ class Batch:
         return vector.to(self.logits.dtype).reshape(-1, *(1,) * trailing)
 
     def at_labels(self, vector: Tensor) -> Tensor:
-        """A vector (C,) read at each label, 0 where ignored: (N, d1, ...); for class indices."""
+        """A vector (C,) read at each label, 0 where ignored: (N, d1, ...). For class indices."""
         return at_labels(vector.to(self.logits.dtype), self.target, self.ignore_index)
 
     def weigh(self, values: Tensor) -> Tensor:
@@ -137,13 +137,13 @@ class Batch:
         return product(weights.masked_fill(mass == 0, 1.0), values)
 
     def weighted(self, factor: Tensor) -> Tensor:
-        """A factor of each class, of the logits' shape, times the class weights."""
+        """A factor in the logits' shape, times the class weights."""
         return factor if self.weight is None else factor * self.spread(self.weight)
 
     def reduce(self, values: Tensor, reduction: str) -> Tensor:
-        """Values per example to themselves, to their sum, or to their mean Σ values / Σ weights.
+        """Values per example, reduced: unchanged, summed, or averaged as Σ values / Σ weights.
 
-        The mean is 0, with zero gradients, where the weights sum to 0.
+        If the weights sum to 0, the mean is 0 with zero gradients.
         """
         check_reduction(reduction)
         if not self.soft:
@@ -154,24 +154,25 @@ class Batch:
 
 
 def widen(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or as it is where it is wider: half precision holds no loss."""
+    """float16 and bfloat16 are widened to float32: a loss needs the precision."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def product(factor: Tensor | float, values: Tensor) -> Tensor:
-    """``factor * values``, where 0 · ±∞ = 0 with zero gradients, and not NaN."""
+    """``factor * values``, with 0 · ±∞ = 0 and zero gradients there, instead of NaN."""
     plain = factor * values
-    # to mask every call would cost half as much again as the product and its gradient
+    # Masking every time would add half the cost of the product and its gradient, so do it only
+    # when a NaN has appeared.
     return plain if _free_of_nan(plain) else factor * without_impossible(factor, values)
 
 
 def without_impossible(factor: Tensor | float, values: Tensor) -> Tensor:
-    """The values, 0 where they are infinite and their factor is 0."""
+    """The values, set to 0 where they are infinite and their factor is 0."""
     return values.masked_fill((factor == 0) & values.isinf(), 0.0)
 
 
 def inner_product(factor: Tensor, values: Tensor, dim: int) -> Tensor:
-    """Σ_c factor_c values_c over the classes, as `product` has it."""
+    """Σ_c factor_c values_c over the classes, with 0 · ±∞ = 0 as in `product`."""
     total = (factor * values).sum(dim)
     if _free_of_nan(total):
         return total
@@ -179,28 +180,28 @@ def inner_product(factor: Tensor, values: Tensor, dim: int) -> Tensor:
 
 
 def least(tensor: Tensor) -> float:
-    """The least number by whose square the tensor can be divided twice without overflow."""
+    """The smallest safe divisor: dividing by its square does not overflow in this dtype."""
     return math.sqrt(torch.finfo(tensor.dtype).tiny)
 
 
 def _free_of_nan(tensor: Tensor) -> bool:
-    """Whether it can be seen that no value is NaN."""
+    """Whether the values can be read and none is NaN."""
     try:
         return readable(tensor) and not bool(tensor.isnan().any())
-    except RuntimeError:  # vmap hides the values
+    except RuntimeError:  # under vmap, values cannot be read
         return False
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether values can be read without waiting for a device or breaking a graph."""
+    """Whether values can be read without waiting for a device or breaking a compiled graph."""
     return tensor.is_cpu and tensor.numel() > 0 and not torch.compiler.is_compiling()
 
 
 def check_labels(target: Tensor, classes: int, ignore_index: int) -> None:
-    """Raises ValueError where a label is neither in [0, C) nor ``ignore_index``."""
+    """Raises ValueError if a label is neither in [0, C) nor ``ignore_index``."""
     try:
         low, high = (int(bound) for bound in target.aminmax())
-    except RuntimeError:  # vmap hides the values; torch's kernels raise there
+    except RuntimeError:  # under vmap, values cannot be read; torch's kernels raise instead
         return
     if low >= 0 and high < classes:
         return
@@ -211,26 +212,26 @@ def check_labels(target: Tensor, classes: int, ignore_index: int) -> None:
 
 
 def check_per_class(name: str, vector: Tensor, classes: int) -> None:
-    """Raises ValueError unless ``vector`` is (C,), and its values are fit where readable."""
+    """Raises ValueError unless ``vector`` is (C,) and, where readable, finite and >= 0."""
     if vector.shape != (classes,):
         raise ValueError(f"{name} must have shape ({classes},), got {tuple(vector.shape)}")
     if readable(vector):
         try:
             check_class_numbers(name, vector)
-        except RuntimeError:  # vmap hides the values
+        except RuntimeError:  # under vmap, values cannot be read
             return
 
 
 def at_labels(vector: Tensor, target: Tensor, ignore_index: int) -> Tensor:
-    """A vector (C,) read at each label, 0 where ignored. Shape of ``target``."""
+    """A vector (C,) read at each label, 0 where ignored, in the shape of ``target``."""
     ignored = target == ignore_index
-    # gather: indexing would read label -1 as the last class
+    # gather raises at label -1; indexing would read the last class
     read = vector.gather(0, target.masked_fill(ignored, 0).flatten()).view_as(target)
     return poison(read.masked_fill(ignored, 0.0), target, len(vector), ignore_index)
 
 
 def poison(values: Tensor, target: Tensor, classes: int, ignore_index: int) -> Tensor:
-    """NaN at labels outside [0, C) where torch does not raise: compiled code wraps negatives."""
+    """NaN at labels outside [0, C), where torch does not raise: compiled code wraps negatives."""
     if target.is_cpu and not torch.compiler.is_compiling():
         return values
     bad = ((target < 0) | (target >= classes)) & (target != ignore_index)
@@ -240,13 +241,13 @@ def poison(values: Tensor, target: Tensor, classes: int, ignore_index: int) -> T
 def example_weights(target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
     """What each example adds to the divisor of the mean.
 
-    w_y for class indices, 0 where ignored; 1 for class probabilities, where torch, too, divides
-    by the number of examples.
+    For class indices w_y, 0 where ignored. For class probabilities 1: torch, too, divides by the
+    number of examples.
 
     Args:
         target: class indices (N, d1, ...), int64, or probabilities (N, C, d1, ...), floating.
         weight: class weights (C,), or None for ones.
-        ignore_index: the label whose examples count for nothing.
+        ignore_index: the label of examples that do not count.
 
     Returns:
         (N, d1, ...), float32 or wider.
@@ -259,10 +260,10 @@ def example_weights(target: Tensor, weight: Tensor | None, ignore_index: int) ->
 
 
 def mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Σ values / Σ weights; 0 with zero gradients where the weights sum to 0."""
+    """Σ values / Σ weights, or 0 with zero gradients if the weights sum to 0."""
     return ratio(values.sum(), weights.sum(dtype=values.dtype))
 
 
 def ratio(total: Tensor, divisor: Tensor) -> Tensor:
-    """``total / divisor``; 0 with zero gradients where the divisor is 0, where torch gives NaN."""
+    """``total / divisor``, or 0 with zero gradients where the divisor is 0."""
     return total / divisor.masked_fill(divisor == 0, math.inf)

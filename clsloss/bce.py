@@ -27,28 +27,32 @@ def one_vs_rest_bce_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Binary cross-entropy of each class against the rest: (1/C) Σ_c w_c BCE(σ(z_c), q_c).
+    """Binary cross-entropy of each class against the rest.
 
-    The targets are smoothed to (1-ε) q + ε/C. Equal to torch's
-    `binary_cross_entropy_with_logits`, the mean over classes, for probabilities as targets. A
-    masked class, of logit -inf, has σ(z_c) = 0: it is one of the C, costs nothing where q_c = 0
-    (torch gives NaN), and inf elsewhere, with ε > 0 too.
+    Formula:
+        -1 / C Σ_c w_c (π_c q_c log σ(z_c) + (1 - q_c) log(1 - σ(z_c)))
+
+    π is ``pos_weight``. Targets are first smoothed to (1 - ε) q + ε / C. For probabilities it
+    equals torch's ``binary_cross_entropy_with_logits``, averaged over the classes. A masked class
+    (logit -inf) has σ(z_c) = 0 and still counts as one of the C. It costs nothing where q_c = 0,
+    where torch gives NaN, and inf elsewhere, also where ε > 0.
 
     Args:
         input: logits, as in `cross_entropy`.
-        target: class indices, or any q in [0, 1] of the input's shape (several classes, or none).
-        pos_weight: factor of the positive term, a number or (C,); >= 0. None is 1.
+        target: class indices, or any q in [0, 1] of the input's shape (several classes or none
+            may be true).
+        pos_weight: π >= 0, the factor of the positive term; a number or (C,). None is 1.
         smoothing: ε in [0, 1).
         weight: (C,), multiplies the term of its class.
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for smoothing outside [0, 1),
-            pos_weight < 0 or not (C,).
+        TypeError, ValueError: as `cross_entropy` does; also if smoothing is outside [0, 1), or
+            pos_weight is negative or not (C,).
 
     Example:
         >>> import torch
@@ -74,7 +78,10 @@ def _positive_factor(pos_weight: float | Tensor, batch: Batch) -> Tensor | float
 
 
 def one_vs_rest(batch: Batch, positive: Tensor, both: Tensor | None = None) -> Tensor:
-    """(1/C) Σ_c w_c (a_c (-log σ(z_c)) + b_c (-log σ(-z_c))), 0 where ignored.
+    """The sum that `one_vs_rest_bce_loss` and `sigmoid_focal_loss` share.
+
+    Formula:
+        -1 / C Σ_c w_c (a_c log σ(z_c) + b_c log σ(-z_c))  and 0 where ignored
 
     Args:
         batch: the call.
@@ -84,8 +91,9 @@ def one_vs_rest(batch: Batch, positive: Tensor, both: Tensor | None = None) -> T
     Returns:
         (N, d1, ...).
     """
-    # -log σ(-z) = softplus(z), and -log σ(z) is z less. torch's own kernel drops the tangents of
-    # weights in silence. 50: from 20 on, where it ends by default, a double is not exact yet
+    # -log σ(-z) = softplus(z) and -log σ(z) = softplus(z) - z. torch's own BCE kernel silently
+    # drops the tangents of weights. softplus becomes linear at its threshold, by default 20,
+    # where a double still sees the difference; at 50 it no longer does.
     rest = F.softplus(batch.logits, threshold=50)
     rest = batch.weighted(rest if both is None else both * rest)
     own = inner_product(batch.weighted(positive), batch.logits, batch.dim)
@@ -113,5 +121,5 @@ class OneVsRestBCELoss(Loss, name="bce"):
         self.keep("pos_weight", number_or_class_numbers("pos_weight", pos_weight))
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean over classes of the binary cross-entropy, of each example."""
+        """The binary cross-entropy of each example, averaged over the classes."""
         return one_vs_rest_bce_loss(input, target, self.pos_weight, self.smoothing, **self.shared)

@@ -1,4 +1,4 @@
-"""The values that a loss refuses, each with the rule and the value in one line."""
+"""Checks of settings. Each error states the rule and the value in one line."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ IGNORE_INDEX = -100
 
 
 def check_reduction(reduction: str) -> None:
-    """Raises ValueError unless ``reduction`` is none, mean or sum."""
+    """Raises ValueError unless ``reduction`` is "none", "mean" or "sum"."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
 
 
 def check_not_negative(name: str, value: float) -> None:
-    """Raises ValueError unless ``value`` is finite and >= 0, TypeError unless it is a number."""
+    """Raises TypeError unless ``value`` is a number, ValueError unless it is finite and >= 0."""
     _check_number(name, value)
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be finite and >= 0, got {value}")
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raises ValueError unless ``value`` is finite and > 0, TypeError unless it is a number."""
+    """Raises TypeError unless ``value`` is a number, ValueError unless it is finite and > 0."""
     _check_number(name, value)
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be finite and > 0, got {value}")
 
 
 def check_fraction(name: str, value: float, *, below_one: bool = False) -> None:
-    """Raises ValueError unless ``value`` is in [0, 1], or in [0, 1) where it must be below one."""
+    """Raises ValueError unless ``value`` is in [0, 1], or with ``below_one`` in [0, 1)."""
     _check_number(name, value)
     if not 0 <= value <= 1 or (below_one and value == 1):
         raise ValueError(f"{name} must be in [0, 1{')' if below_one else ']'}, got {value}")
@@ -48,7 +48,7 @@ def check_flag(name: str, value: bool) -> None:
 
 
 def check_integer(name: str, value: int) -> None:
-    """Raises TypeError unless ``value`` is an integer (a boolean is not)."""
+    """Raises TypeError unless ``value`` is an integer. A boolean is not."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
 
@@ -56,7 +56,8 @@ def check_integer(name: str, value: int) -> None:
 def check_class_numbers(name: str, vector: Tensor) -> None:
     """Raises ValueError unless ``vector`` (C,) is finite and >= 0, and > 0 for some class.
 
-    Reads the values, so on CUDA it waits for the device: for constructors, and tensors on the CPU.
+    It reads the values, which on CUDA waits for the device. Use it in constructors, and for
+    tensors on the CPU.
     """
     if vector.dim() != 1 or len(vector) == 0:
         raise ValueError(f"{name} must have shape (C,), got {tuple(vector.shape)}")
@@ -68,7 +69,7 @@ def check_class_numbers(name: str, vector: Tensor) -> None:
 
 
 def class_numbers(name: str, value: Tensor | Sequence[float] | None) -> Tensor | None:
-    """One number per class as a tensor (C,) of float32 or wider, checked, and a copy."""
+    """One number per class: a checked copy, a tensor (C,) of float32 or wider."""
     if value is None:
         return None
     if isinstance(value, Tensor) and value.requires_grad:
@@ -87,7 +88,7 @@ def class_numbers(name: str, value: Tensor | Sequence[float] | None) -> Tensor |
 def number_or_class_numbers(
     name: str, value: float | Tensor | Sequence[float] | None
 ) -> float | Tensor | None:
-    """One number for every class, checked, or `class_numbers`."""
+    """One checked number for all classes, or `class_numbers`."""
     if isinstance(value, str | Real):
         number = cast("float", value)
         check_not_negative(name, number)

@@ -16,21 +16,24 @@ from clsloss.checks import check_positive
 
 
 class SumLoss(Loss):
-    """A weighted sum of losses: Σ_k a_k L_k(input, target), each L_k a mean over the batch.
+    """A weighted sum of losses, each a mean over the batch.
 
-    It takes logits, and gives terms of log-probabilities their log_softmax, unless all terms take
-    the same other input. Where all terms are additive and share the divisor of the mean, so is
-    the sum, and its values per example are Σ_k a_k values_k. Otherwise its `statistics` are those
-    of its terms, end to end.
+    Formula:
+        Σ_k a_k L_k
+
+    The input is logits; terms that take log-probabilities get their log_softmax. If all terms
+    take one other kind of input, so does the sum. The sum is additive if all terms are additive
+    and have the same divisor of the mean. Then its values per example are those of the terms,
+    added up with a_k. Otherwise its `statistics` are those of its terms, concatenated.
 
     Args:
         terms: the losses, each with reduction "mean".
         coefficients: a_k, finite and > 0.
-        reduction: "mean"; where the sum is additive "sum" and "none" too.
+        reduction: "mean"; also "sum" and "none" if the sum is additive.
 
     Raises:
-        ValueError: for terms with another reduction, a coefficient that is not > 0, and a
-            reduction that the sum cannot have.
+        ValueError: if a term has another reduction, a coefficient is not > 0, or the sum cannot
+            have the reduction.
 
     Example:
         >>> from clsloss import CrossEntropyLoss, DiceLoss
@@ -65,17 +68,19 @@ class SumLoss(Loss):
             sizes = [term.statistics_size for term in terms]
             self.statistics_size = (sum(a for a, _ in sizes), sum(b for _, b in sizes))
             if reduction != "mean":
-                rule = "a sum with a term that is no mean over examples has reduction 'mean' only"
+                rule = (
+                    "a sum with a term that is not a mean over examples has reduction 'mean' only"
+                )
                 raise ValueError(f"{rule}, got {reduction!r}")
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """Σ_k a_k values_k of each example; only where the sum is additive."""
+        """The weighted sum of the terms' values. Only if the sum is additive."""
         if not self.additive:
             return super().values(input, target)
         return self._sum([term.values(self._input_of(term, input), target) for term in self])
 
     def statistics(self, input: Tensor, target: Tensor) -> Tensor:
-        """(Σ values, Σ weights) where the sum is additive, else the terms' statistics in turn."""
+        """(Σ values, Σ weights) if the sum is additive, else the terms' statistics, in order."""
         if self.additive:
             return super().statistics(input, target)
         return torch.cat([t.statistics(self._input_of(t, input), target) for t in self])
@@ -98,7 +103,7 @@ class SumLoss(Loss):
         return self._sum([term(self._input_of(term, input), target) for term in self])
 
     def extra_repr(self) -> str:
-        """The coefficients and the reduction; the terms show themselves."""
+        """The coefficients and the reduction. The terms print themselves."""
         return f"coefficients={self.coefficients}, reduction={self.reduction!r}"
 
     def __iter__(self) -> Iterator[Loss]:
@@ -116,7 +121,7 @@ class SumLoss(Loss):
 
 
 def _same_divisor(loss: Loss, other: Loss) -> bool:
-    """Whether both divide their means by the same weights, whatever the targets."""
+    """Whether both divide their means by the same weights for all targets."""
     if not type(loss).example_weights is type(other).example_weights is Loss.example_weights:
         return False
     if loss.weight is None or other.weight is None:

@@ -1,4 +1,4 @@
-"""Cross-entropy, with smoothed labels too, and the negative log-likelihood."""
+"""Cross-entropy, cross-entropy with label smoothing, and negative log-likelihood."""
 
 from __future__ import annotations
 
@@ -21,26 +21,30 @@ def cross_entropy(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross-entropy: -w_y log p_y, or -Σ_c w_c q_c log p_c for class probabilities q.
+    """Cross-entropy of logits.
 
-    Equal to `torch.nn.functional.cross_entropy`, but for the mean of nothing, which is 0 with
-    zero gradients instead of NaN, for half precision, which is computed and returned in float32,
-    and for masked classes. A masked class, of logit -inf, has p_c = 0: where q_c = 0 it costs
-    nothing and gets no gradient (torch gives NaN for probabilities); as the label it costs inf.
+    Formula:
+        -w_y log p_y  for class indices
+        -Σ_c w_c q_c log p_c  for class probabilities
+
+    Equal to `torch.nn.functional.cross_entropy` with three exceptions. A mean over no weight is 0
+    with zero gradients, where torch gives NaN. Half precision is computed and returned in float32.
+    A masked class (logit -inf) has p_c = 0. It costs nothing and gets no gradient where q_c = 0,
+    where torch gives NaN for probabilities. As the label it costs inf.
 
     Args:
         input: logits (N, C, d1, ...), or (C,) unbatched; float16, bfloat16, float32 or float64.
         target: class indices (N, d1, ...), int64; or class probabilities of the input's shape.
         weight: class weights (C,), finite and >= 0.
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError: for targets neither int64 nor floating.
-        ValueError: for shapes that do not fit, labels outside [0, C), wrong weights.
+        TypeError: if the targets are neither int64 nor floating.
+        ValueError: if shapes do not fit, a label is outside [0, C), or weights are not valid.
 
     Example:
         >>> import torch
@@ -51,7 +55,8 @@ def cross_entropy(
     batch = Batch(input, target, weight, ignore_index)
     if batch.soft:
         return batch.reduce(_to_probabilities(batch, batch.q), reduction)
-    # torch's kernel has no derivative by the class weights, and drops their tangents in silence
+    # The weights are applied here: torch's kernel has no derivative with respect to them, and
+    # silently drops their tangents in forward mode.
     values = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
     return batch.reduce(batch.weigh(values), reduction)
 
@@ -70,27 +75,32 @@ def label_smoothing_cross_entropy(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross-entropy to smoothed labels: (1-ε) w_y (-log p_y) + (ε/C) Σ_c w_c (-log p_c).
+    """Cross-entropy with smoothed labels.
 
-    Class probabilities q are smoothed to (1-ε) q + ε/C. Equal to torch's ``label_smoothing``, with
-    the differences that `cross_entropy` names; ε = 0 is `cross_entropy`. With ε > 0 a masked
-    class, of logit -inf, costs inf, as in torch, unless its weight is 0.
+    Formula:
+        -(1 - ε) w_y log p_y - ε / C Σ_c w_c log p_c  for class indices
+        -Σ_c w_c ((1 - ε) q_c + ε / C) log p_c  for class probabilities
 
-    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
+    Equal to torch's ``label_smoothing``, with the exceptions listed at `cross_entropy`. With ε = 0
+    it is `cross_entropy`. With ε > 0 a masked class (logit -inf) costs inf, as in torch, unless
+    its weight is 0.
+
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision",
+    arXiv:1512.00567.
 
     Args:
         input: logits, as in `cross_entropy`.
         target: class indices or probabilities, as in `cross_entropy`.
         smoothing: ε in [0, 1).
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for smoothing outside [0, 1).
+        TypeError, ValueError: as `cross_entropy` does; also if smoothing is outside [0, 1).
 
     Example:
         >>> import torch
@@ -116,23 +126,26 @@ def nll_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Negative log-likelihood of log-probabilities: -w_y input_y.
+    """Negative log-likelihood of log-probabilities.
 
-    Equal to `torch.nn.functional.nll_loss`, with the differences that `cross_entropy` names. A
-    masked class, of input -inf, costs nothing, and as the label inf.
+    Formula:
+        -w_y input_y
+
+    Equal to `torch.nn.functional.nll_loss`, with the exceptions listed at `cross_entropy`. A
+    masked class (input -inf) costs nothing; as the label it costs inf.
 
     Args:
         input: log-probabilities (N, C, d1, ...), or (C,) unbatched.
         target: class indices (N, d1, ...), int64.
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
+        ignore_index: the label of examples that do not count.
         reduction: "mean" (Σ values / Σ w_y), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for class probabilities as targets.
+        TypeError, ValueError: as `cross_entropy` does; also if targets are class probabilities.
 
     Example:
         >>> import torch
@@ -144,15 +157,15 @@ def nll_loss(
 
 
 class CrossEntropyLoss(Loss, name="ce"):
-    """Cross-entropy of logits to class indices or probabilities; see `cross_entropy`."""
+    """Cross-entropy of logits with class indices or probabilities; see `cross_entropy`."""
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """-w_y log p_y of each example."""
+        """The cross-entropy of each example."""
         return cross_entropy(input, target, **self.shared)
 
 
 class LabelSmoothingCrossEntropyLoss(Loss, name="label_smoothing"):
-    """Cross-entropy to smoothed labels; see `label_smoothing_cross_entropy`."""
+    """Cross-entropy with smoothed labels; see `label_smoothing_cross_entropy`."""
 
     def __init__(
         self,
@@ -167,7 +180,7 @@ class LabelSmoothingCrossEntropyLoss(Loss, name="label_smoothing"):
         self.smoothing = smoothing
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """(1-ε) w_y (-log p_y) + (ε/C) Σ_c w_c (-log p_c) of each example."""
+        """The smoothed cross-entropy of each example."""
         return label_smoothing_cross_entropy(input, target, self.smoothing, **self.shared)
 
 
@@ -178,5 +191,5 @@ class NLLLoss(Loss, name="nll"):
     takes_probabilities = False
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """-w_y input_y of each example."""
+        """The negative log-likelihood of each example."""
         return nll_loss(input, target, **self.shared)

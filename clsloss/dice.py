@@ -22,32 +22,36 @@ def dice_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Dice loss: 1 - mean over classes present of (2 Σ p q + s) / (Σ p + Σ q + s).
+    """Dice loss: one minus the overlap of prediction and target, by class.
 
-    The sums run over the whole batch and its pixels, or over the pixels of each image. A class is
-    present where Σ q > 0, and w_c is its weight in the mean over classes. A masked class, of logit
-    -inf, has p_c = 0.
+    Formula:
+        1 - (Σ_c w_c D_c) / (Σ_c w_c)  over the classes present
+        D_c = (2 Σ_i p_{i,c} q_{i,c} + s) / (Σ_i p_{i,c} + Σ_i q_{i,c} + s)
 
-    Source: Sudre et al. 2017, "Generalised Dice Overlap as a Deep Learning Loss Function"; the
-    squares are those of Milletari et al. 2016, "V-Net".
+    The index i runs over all pixels of the batch, or with ``per_image`` over those of one image. A
+    class is present if Σ_i q_{i,c} > 0. A masked class (logit -inf) has p_c = 0.
+
+    Source: Sudre et al. 2017, "Generalised Dice Overlap as a Deep Learning Loss Function for
+    Highly Unbalanced Segmentations", arXiv:1707.03237. ``squared`` is the form of Milletari et al.
+    2016, "V-Net", arXiv:1606.04797.
 
     Args:
         input: logits (N, C, d1, ...), or (C,) unbatched.
         target: class indices (N, d1, ...), or probabilities in [0, 1] of the input's shape.
         smooth: s >= 0.
-        squared: squares the terms below the line: Σ p² + Σ q².
-        per_image: sums over each image by itself. An example of (N, C) is an image of one pixel,
-            whose one label leaves the class weights nothing to weigh.
+        squared: whether the denominator has Σ p² + Σ q² instead of Σ p + Σ q.
+        per_image: whether to sum over each image separately. For (N, C) an example is an image of
+            one pixel. It has one class, so class weights make no difference.
         weight: weight of each class in the mean over classes, (C,).
-        ignore_index: the label whose pixels count for nothing.
-        reduction: over the classes present, or over the images where ``per_image``: "mean", "sum"
-            or "none". The values are (C,), 0 for absent classes, or (N,) with ``per_image``.
+        ignore_index: the label of pixels that do not count.
+        reduction: "mean", "sum" or "none", over the classes present, or with ``per_image`` over
+            the images. "none" gives (C,), 0 for absent classes; with ``per_image`` (N,).
 
     Returns:
         A scalar, or the values for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for smooth < 0.
+        TypeError, ValueError: as `cross_entropy` does; also if smooth is negative.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Distances between the predicted and the target distribution: squared and absolute."""
+"""Squared and absolute distance between predicted and target probabilities."""
 
 from __future__ import annotations
 
@@ -19,19 +19,24 @@ def brier_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Brier score: Σ_c (p_c - q_c)², in [0, 2]: the squared error of the probabilities.
+    """Brier score: the squared error of the probabilities, in [0, 2] before weights.
 
-    Times w_y; for class probabilities q times the mean of w under q, Σ_c w_c q_c / Σ_c q_c. A
-    masked class, of logit -inf, has p_c = 0.
+    Formula:
+        v Σ_c (p_c - q_c)²
+        v = w_y  for class indices
+        v = (Σ_c w_c q_c) / (Σ_c q_c)  for class probabilities
 
-    Source: Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
+    A masked class (logit -inf) has p_c = 0.
+
+    Source: Brier 1950, "Verification of Forecasts Expressed in Terms of Probability",
+    doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
 
     Args:
         input: logits, as in `cross_entropy`.
         target: class indices, or probabilities in [0, 1] of the input's shape.
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
@@ -57,19 +62,24 @@ def mae_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Absolute error of the probabilities: Σ_c |p_c - q_c|, which is 2 (1 - p_y) for indices.
+    """Absolute error of the probabilities, in [0, 2] before weights.
 
-    Times w_y; for class probabilities q times the mean of w under q, Σ_c w_c q_c / Σ_c q_c. A
-    masked class, of logit -inf, has p_c = 0.
+    Formula:
+        v Σ_c |p_c - q_c|
+        v = w_y  for class indices, where the sum is 2 (1 - p_y)
+        v = (Σ_c w_c q_c) / (Σ_c q_c)  for class probabilities
 
-    Source: Ghosh et al. 2017, "Robust Loss Functions under Label Noise for Deep Neural Networks".
+    A masked class (logit -inf) has p_c = 0.
+
+    Source: Ghosh et al. 2017, "Robust Loss Functions under Label Noise for Deep Neural Networks",
+    arXiv:1712.09482.
 
     Args:
         input: logits, as in `cross_entropy`.
         target: class indices, or probabilities in [0, 1] of the input's shape.
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
@@ -86,6 +96,7 @@ def mae_loss(
     if batch.soft:
         values = (F.softmax(batch.logits, batch.dim) - batch.q).abs().sum(batch.dim)
     else:
+        # 1 - p_y by expm1: at p_y near 1 the difference would round to 0
         ce = F.cross_entropy(batch.logits, target, ignore_index=ignore_index, reduction="none")
         values = -2 * torch.expm1(-ce)
     return _weighted(values, batch, reduction)
@@ -101,7 +112,7 @@ class BrierLoss(Loss, name="brier"):
     """Brier score, the squared error of the probabilities; see `brier_loss`."""
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """w_y Σ_c (p_c - q_c)² of each example."""
+        """The Brier score of each example."""
         return brier_loss(input, target, **self.shared)
 
 
@@ -109,5 +120,5 @@ class MAELoss(Loss, name="mae"):
     """Absolute error of the probabilities; see `mae_loss`."""
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """w_y Σ_c |p_c - q_c| of each example."""
+        """The absolute error of each example."""
         return mae_loss(input, target, **self.shared)

@@ -1,4 +1,4 @@
-"""The focal loss over classes, and the binary one of each class against the rest."""
+"""The focal loss: over all classes, and one class against the rest."""
 
 from __future__ import annotations
 
@@ -29,14 +29,19 @@ def focal_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Focal loss: α_y w_y (1-p_y)^γ (-log p_y), or Σ_c q_c of that for class probabilities q.
+    """Focal loss: cross-entropy with less weight on examples that are already right.
 
-    γ = 0 is `cross_entropy`. α scales the value and is not in the divisor of the mean (the
-    paper's meaning); ``weight`` is in it (torch's meaning). The gradient at p_y = 1 is 0 for every
-    γ, where the naive form gives NaN for γ < 1. A masked class, of logit -inf, is as in
+    Formula:
+        -α_y w_y (1 - p_y)^γ log p_y  for class indices
+        -Σ_c q_c α_c w_c (1 - p_c)^γ log p_c  for class probabilities
+
+    With γ = 0 and no α it is `cross_entropy`. α scales the value but not the divisor of the mean,
+    as in the paper; ``weight`` does both, as in torch. The gradient at p_y = 1 is 0 for every γ;
+    the textbook form gives NaN for γ < 1. A masked class (logit -inf) is treated as in
     `cross_entropy`.
 
-    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", for several classes.
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv:1708.02002, extended
+    from two classes to several.
 
     Args:
         input: logits, as in `cross_entropy`.
@@ -44,14 +49,15 @@ def focal_loss(
         gamma: γ >= 0.
         alpha: α, a number for every class or (C,); >= 0. None is 1.
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for γ < 0 or NaN, α < 0 or not (C,).
+        TypeError, ValueError: as `cross_entropy` does; also if γ is negative or NaN, or α is
+            negative or not (C,).
 
     Example:
         >>> import torch
@@ -86,27 +92,37 @@ def sigmoid_focal_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Binary focal loss, one class against the rest: (1/C) Σ_c w_c α_t (1-p_t)^γ BCE(p_c, q_c).
+    """Focal loss of object detection: a binary focal loss for each class against the rest.
 
-    With p = σ(z), p_t = q p + (1-q)(1-p) and α_t = q α + (1-q)(1-α), as torchvision has it. A
-    masked class, of logit -inf, is as in `one_vs_rest_bce_loss`.
+    Formula:
+        1 / C Σ_c w_c a_c (1 - t_c)^γ BCE(s_c, q_c)  the mean over the classes
+        s_c = σ(z_c)  the probability of class c
+        t_c = q_c s_c + (1 - q_c) (1 - s_c)  the probability of the right answer
+        a_c = q_c α + (1 - q_c) (1 - α)  the weight of the two sides
+        BCE(s, q) = -q log s - (1 - q) log(1 - s)
 
-    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection".
+    Equal to torchvision's ``sigmoid_focal_loss``, averaged over the classes. A masked class (logit
+    -inf) is treated as in `one_vs_rest_bce_loss`.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", arXiv:1708.02002.
 
     Args:
         input: logits, as in `cross_entropy`.
-        target: class indices, or any q in [0, 1] of the input's shape (several classes, or none).
+        target: class indices, or any q in [0, 1] of the input's shape (several classes or none
+            may be true).
         gamma: γ >= 0.
-        alpha: α in [0, 1], the share of the positive term; None weighs both terms 1.
+        alpha: α in [0, 1], the weight of the positive term; that of the negative term is 1 - α.
+            None weighs both terms 1.
         weight: (C,), multiplies the term of its class.
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for γ < 0 or NaN, α outside [0, 1].
+        TypeError, ValueError: as `cross_entropy` does; also if γ is negative or NaN, or α is
+            outside [0, 1].
 
     Example:
         >>> import torch
@@ -120,7 +136,7 @@ def sigmoid_focal_loss(
     z, q = batch.logits, batch.q
     factor: Tensor | float = 1.0
     if gamma:
-        # 1 - p_t, between 1 - p and p, without a difference that rounds to 0
+        # 1 - t as a weighted mean of 1 - s and s: the difference would round to 0 at t near 1
         factor = _power((1 - q) * z.sigmoid() + q * (-z).sigmoid(), gamma)
     if alpha is not None:
         factor = factor * (q * (2 * alpha - 1) + (1 - alpha))
@@ -130,17 +146,17 @@ def sigmoid_focal_loss(
 
 
 def _focus(log_p: Tensor, gamma: float) -> Tensor | float:
-    """(1-p)^γ."""
+    """(1 - p)^γ, by expm1: at p near 1 the difference would round to 0."""
     return _power(-torch.expm1(log_p), gamma) if gamma else 1.0
 
 
 def _power(miss: Tensor, gamma: float) -> Tensor:
-    """miss^γ, with finite derivatives at miss = 0, where for γ < 2 the power has none."""
+    """miss^γ, clamped so that its derivatives stay finite at miss = 0 for γ < 2."""
     return miss.clamp_min(least(miss)).pow(gamma)
 
 
 def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | float | None:
-    """α_c w_c: shaped to broadcast along the classes, one number, or None for 1."""
+    """α_c w_c, shaped to broadcast along the classes; a number; or None for 1."""
     weight = None if batch.weight is None else batch.spread(batch.weight)
     if alpha is None:
         return weight
@@ -153,7 +169,7 @@ def _class_scale(alpha: float | Tensor | None, batch: Batch) -> Tensor | float |
 
 
 class FocalLoss(Loss, name="focal"):
-    """Focal loss of logits to class indices or probabilities; see `focal_loss`."""
+    """Focal loss of logits with class indices or probabilities; see `focal_loss`."""
 
     alpha: float | Tensor | None
 
@@ -172,7 +188,7 @@ class FocalLoss(Loss, name="focal"):
         self.keep("alpha", number_or_class_numbers("alpha", alpha))
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """α_y w_y (1-p_y)^γ (-log p_y) of each example."""
+        """The focal loss of each example."""
         return focal_loss(input, target, self.gamma, self.alpha, **self.shared)
 
 
@@ -196,5 +212,5 @@ class SigmoidFocalLoss(Loss, name="sigmoid_focal"):
         self.alpha = alpha
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean over classes of the binary focal loss, of each example."""
+        """The binary focal loss of each example, averaged over the classes."""
         return sigmoid_focal_loss(input, target, self.gamma, self.alpha, **self.shared)

@@ -1,4 +1,4 @@
-"""The hinge loss over classes."""
+"""The multiclass hinge loss."""
 
 from __future__ import annotations
 
@@ -22,28 +22,31 @@ def crammer_singer_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Crammer and Singer's hinge loss: w_y max(0, m + max_{j≠y} z_j - z_y).
+    """Crammer and Singer's multiclass hinge loss.
 
-    Of rivals with equal scores, one gets the gradient. A masked class, of score -inf, is no rival;
-    as the label it costs inf.
+    Formula:
+        w_y max(0, m + max_{j≠y} z_j - z_y)
+
+    If several rivals share the highest score, one of them gets the gradient. A masked class (score
+    -inf) is never a rival; as the label it costs inf.
 
     Source: Crammer and Singer 2001, "On the Algorithmic Implementation of Multiclass
-    Kernel-based Vector Machines".
+    Kernel-based Vector Machines", Journal of Machine Learning Research 2, 265-292.
 
     Args:
         input: scores (N, C, d1, ...), or (C,) unbatched.
         target: class indices (N, d1, ...), int64.
         margin: m > 0.
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
+        ignore_index: the label of examples that do not count.
         reduction: "mean" (Σ values / Σ w_y), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for class probabilities as targets, or
-            a margin that is not > 0.
+        TypeError, ValueError: as `cross_entropy` does; also if targets are class probabilities or
+            the margin is not > 0.
 
     Example:
         >>> import torch
@@ -58,17 +61,18 @@ def crammer_singer_loss(
     with torch.no_grad():
         others = input.scatter(batch.dim, index, float("-inf"))
         rival = others.max(batch.dim, keepdim=True).indices
-    # both scores in one gather, whose backward writes one tensor of the input's shape
+    # One gather for both scores: its backward pass writes one tensor of the input's shape, two
+    # gathers would write two and add them.
     scores = input.gather(batch.dim, torch.cat([rival, index], batch.dim))
     best, own = scores.to(batch.logits.dtype).unbind(batch.dim)
-    # where all rivals are -inf, as masked classes are, the maximum may be found at the label
+    # If all rivals are masked, argmax may return the label itself.
     best = best.masked_fill((rival == index).squeeze(batch.dim), float("-inf"))
     values = F.relu(margin + best - own).masked_fill(ignored, 0.0)
     return batch.reduce(batch.weigh(values), reduction)
 
 
 class CrammerSingerLoss(Loss, name="hinge"):
-    """Crammer and Singer's hinge loss of scores to class indices; see `crammer_singer_loss`."""
+    """Crammer and Singer's hinge loss of scores with class indices; see `crammer_singer_loss`."""
 
     input_kind = "scores"
     takes_probabilities = False
@@ -86,5 +90,5 @@ class CrammerSingerLoss(Loss, name="hinge"):
         self.margin = margin
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """w_y max(0, m + max_{j≠y} z_j - z_y) of each example."""
+        """The hinge loss of each example."""
         return crammer_singer_loss(input, target, self.margin, **self.shared)

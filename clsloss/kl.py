@@ -1,4 +1,4 @@
-"""The Kullback-Leibler divergence of the targets from log-probabilities."""
+"""The Kullback-Leibler divergence between targets and predicted log-probabilities."""
 
 from __future__ import annotations
 
@@ -23,28 +23,32 @@ def kl_div_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Kullback-Leibler divergence: Σ_c w_c q_c (log q_c - input_c), with 0 log 0 = 0.
+    """Kullback-Leibler divergence of the targets from predicted log-probabilities.
 
-    The mean is over examples: torch's "batchmean" for (N, C), and over positions too for dense
-    inputs. (torch's "mean" divides by C as well.) Class indices become one-hot; both they and
-    probabilities are smoothed to (1-ε) q + ε/C. A masked class, of input -inf, costs nothing where
-    q_c or w_c is 0 (torch gives NaN), and inf elsewhere, with ε > 0 too.
+    Formula:
+        Σ_c w_c q_c (log q_c - input_c)  with 0 log 0 = 0
 
-    Source: Kullback and Leibler 1951, "On Information and Sufficiency".
+    Class indices become one-hot. Targets of both kinds are first smoothed to (1 - ε) q + ε / C.
+    The mean is over examples, and over positions of dense inputs. For (N, C) that is torch's
+    "batchmean"; torch's "mean" also divides by C. A masked class (input -inf) costs nothing where
+    q_c or w_c is 0, where torch gives NaN, and inf elsewhere, also where ε > 0.
+
+    Source: Kullback and Leibler 1951, "On Information and Sufficiency",
+    doi:10.1214/aoms/1177729694. For distillation: Hinton et al. 2015, arXiv:1503.02531.
 
     Args:
         input: log-probabilities (N, C, d1, ...), or (C,) unbatched.
         target: class probabilities of the input's shape, or class indices (N, d1, ...), int64.
         smoothing: ε in [0, 1).
         weight: class weights (C,).
-        ignore_index: the label whose examples count for nothing.
-        reduction: "mean" (Σ values / Σ w_y; / N for probabilities), "sum" or "none".
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y, or / N for probabilities), "sum" or "none".
 
     Returns:
         A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for smoothing outside [0, 1).
+        TypeError, ValueError: as `cross_entropy` does; also if smoothing is outside [0, 1).
 
     Example:
         >>> import torch
@@ -60,7 +64,7 @@ def kl_div_loss(
 
 def _to_probabilities(batch: Batch, smoothing: float) -> Tensor:
     q = batch.smoothed(smoothing)
-    # q log q, with 0 at q = 0; a logarithm and products in place take a third of xlogy's time
+    # q log q, 0 at q = 0. A logarithm and a product in place take a third of xlogy's time.
     negentropy = batch.weighted(q.clamp_min(torch.finfo(q.dtype).tiny).log_().mul_(q))
     cross = inner_product(batch.weighted(q), batch.logits, batch.dim)
     return negentropy.sum(batch.dim) - cross
@@ -71,7 +75,7 @@ def _to_indices(batch: Batch, smoothing: float) -> Tensor:
         return batch.weigh(-batch.own())
     off = smoothing / batch.classes
     on = 1 - smoothing + off
-    # Σ_c w_c q_c log q_c, of which all but the label's term are alike
+    # Σ_c w_c q_c log q_c in closed form: q takes one value at the label, another elsewhere
     if batch.weight is None:
         own: Tensor | float = 1.0
         total: Tensor | float = float(batch.classes)
@@ -83,7 +87,7 @@ def _to_indices(batch: Batch, smoothing: float) -> Tensor:
 
 
 class KLDivLoss(Loss, name="kl"):
-    """Kullback-Leibler divergence of log-probabilities to the targets; see `kl_div_loss`."""
+    """Kullback-Leibler divergence of targets from log-probabilities; see `kl_div_loss`."""
 
     input_kind = "log_probs"
 
@@ -100,5 +104,5 @@ class KLDivLoss(Loss, name="kl"):
         self.smoothing = smoothing
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """Σ_c w_c q_c (log q_c - input_c) of each example."""
+        """The divergence of each example."""
         return kl_div_loss(input, target, self.smoothing, **self.shared)

@@ -1,4 +1,4 @@
-"""Anything by its import path, ``module:attribute`` or ``file.py:attribute``."""
+"""Import by path: ``module:attribute`` or ``file.py:attribute``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def load(path: str, known: Iterable[str]) -> Callable[..., Any]:
     """The class or function at a path.
 
     Args:
-        path: ``package.module:Name``, found as ``import`` finds it and in the current directory;
-            ``folder/file.py:Name``; or ``__main__:Name``, of the running script or notebook.
-        known: the names that are no paths, to suggest one of them.
+        path: ``package.module:Name``, found as ``import`` finds it or in the current directory;
+            ``folder/file.py:Name``; or ``__main__:Name`` in the running script or notebook.
+        known: the registered names, from which an error suggests one.
 
     Raises:
-        ValueError: in one line, if nothing that can be called is there.
+        ValueError: in one line, if there is nothing callable at the path.
     """
     module_name, colon, attribute = path.partition(":")
     is_file = "/" in module_name or module_name.endswith(".py")
@@ -41,16 +41,16 @@ def load(path: str, known: Iterable[str]) -> Callable[..., Any]:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """The nearest of the known words and, where they are few, all of them."""
+    """The closest known word as a hint and, if there are few, all of them."""
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    # a module's attributes are too many to list
+    # A module's attributes are too many to list.
     return hint if len(known) > 40 else f"{hint} (known: {', '.join(known) or 'none'})"
 
 
 class _NoFile(ValueError):
-    """There is no file of that name."""
+    """No file has that name."""
 
 
 def _guarded(find: Callable[[str], ModuleType], name: str, known: Iterable[str]) -> ModuleType:
@@ -65,12 +65,12 @@ def _guarded(find: Callable[[str], ModuleType], name: str, known: Iterable[str])
         raise ValueError(f"importing {name!r} failed: {error}") from error
     except SystemExit as error:
         raise ValueError(f"importing {name!r} failed: it ends the program") from error
-    except Exception as error:  # a stranger's module may raise anything
+    except Exception as error:  # other people's modules may raise anything
         raise ValueError(f"importing {name!r} failed: {error!r}") from error
 
 
 def _import(name: str) -> ModuleType:
-    if name in sys.modules:  # __main__ is there alone
+    if name in sys.modules:  # the only place to find __main__
         return sys.modules[name]
     here = {"", str(Path.cwd())}
     if importlib.util.find_spec(name.partition(".")[0]) is None and not here & set(sys.path):
@@ -79,7 +79,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _import_file(name: str) -> ModuleType:
-    """The module of a file, once; as a script's, its imports are found beside it."""
+    """The module of a file, imported once. Its own imports may lie beside it, as for a script."""
     path = Path(name).expanduser().resolve()
     if not path.is_file():
         written = path.with_name(path.name + ".py")
@@ -90,7 +90,7 @@ def _import_file(name: str) -> ModuleType:
         return sys.modules[own_name]
     specification = importlib.util.spec_from_file_location(own_name, path)
     if specification is None or specification.loader is None:
-        raise _NoFile(f"not a file of Python, whose name ends in .py: {name!r}")
+        raise _NoFile(f"not a Python file, whose name ends in .py: {name!r}")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     module = sys.modules[own_name] = importlib.util.module_from_spec(specification)

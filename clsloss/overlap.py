@@ -1,4 +1,4 @@
-"""What the Dice and Tversky losses share: one minus an overlap, a ratio of sums."""
+"""What the Dice and Tversky losses share: one minus an overlap, which is a ratio of sums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clsloss.batch import Batch, least, ratio, widen
 from clsloss.checks import check_flag, check_not_negative, check_reduction
 
 Parts = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From Σ p q, Σ p and Σ q to the hits h and misses m of a class, whose loss is m / (h + m + s)."""
+"""Maps Σ p q, Σ p and Σ q to hits h and misses m of a class. Its loss is m / (h + m + s)."""
 
 
 def overlap_sums(batch: Batch, per_image: bool, squared: bool = False) -> Tensor:
@@ -22,8 +22,8 @@ def overlap_sums(batch: Batch, per_image: bool, squared: bool = False) -> Tensor
 
     Args:
         batch: the call; ignored pixels do not count.
-        per_image: whether to sum each image by itself.
-        squared: whether to sum p² and q² in the place of p and q.
+        per_image: whether to sum over each image separately.
+        squared: whether to sum p² and q² instead of p and q.
 
     Returns:
         (3, C), or (N, 3, C) per image.
@@ -35,7 +35,7 @@ def overlap_sums(batch: Batch, per_image: bool, squared: bool = False) -> Tensor
     pixels = [*range(batch.dim + 1, p.dim())]
     if batch.dim and not per_image:
         pixels.append(0)
-    # an empty list of dimensions would sum over all of them
+    # torch takes an empty list of dimensions to mean all of them
     return torch.stack([term.sum(pixels) if pixels else term for term in terms], -2)
 
 
@@ -47,14 +47,14 @@ def reduce_overlap(
     per_image: bool,
     reduction: str,
 ) -> Tensor:
-    """The loss of the batch, or of each image, from what `overlap_sums` gives.
+    """The loss of the batch, or of each image, from the sums of `overlap_sums`.
 
     Args:
         sums: (3, C), or (N, 3, C) per image.
-        parts: makes hits and misses of the sums.
+        parts: computes hits and misses from the sums.
         smooth: s >= 0.
         weight: weight of each class in the mean over classes, (C,), or None.
-        per_image: whether the sums are of images.
+        per_image: whether the sums are those of single images.
         reduction: over classes, or over images: "mean", "sum" or "none".
 
     Returns:
@@ -62,7 +62,7 @@ def reduce_overlap(
     """
     check_reduction(reduction)
     both, predicted, true = sums.unbind(-2)
-    # not (true > 0): a NaN has to show
+    # <= 0, not ~(> 0): a class with NaN targets counts as present, so that the NaN shows
     absent = true <= 0
     weights = (~absent).to(sums.dtype)
     if weight is not None:
@@ -79,10 +79,10 @@ def reduce_overlap(
 
 
 class OverlapLoss(Loss):
-    """What the Dice and Tversky losses share: a ratio of sums, over the batch or over each image.
+    """A ratio of sums over the batch or over each image: the base of `DiceLoss` and `TverskyLoss`.
 
-    Over the batch it has no values per example (``additive`` is false): shards are combined by
-    `statistics`. Per image it has one value for each image, (N,), and is additive.
+    Over the batch there are no values per example: ``additive`` is false, and `statistics`
+    combines shards. Per image there is one value for each image, (N,), and the loss is additive.
     """
 
     additive = False
@@ -109,12 +109,12 @@ class OverlapLoss(Loss):
         raise NotImplementedError
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of each image, (N,); only with ``per_image``."""
+        """The loss of each image, (N,). Only with ``per_image``."""
         self._need_images()
         return self._reduce(self._sums(input, target), "none")
 
     def example_weights(self, target: Tensor) -> Tensor:
-        """1 for images that show a class of weight > 0, else 0, (N,); only with ``per_image``."""
+        """1 for images with a class of weight > 0, else 0: (N,). Only with ``per_image``."""
         self._need_images()
         if target.is_floating_point():
             q = widen(target)
@@ -127,7 +127,7 @@ class OverlapLoss(Loss):
         return (counts > 0).to(counts.dtype)
 
     def statistics(self, input: Tensor, target: Tensor) -> Tensor:
-        """Σ p q, Σ p and Σ q of each class, (3 C,); per image (Σ values, Σ weights)."""
+        """Σ p q, Σ p and Σ q of each class, (3 C,); with ``per_image`` (Σ values, Σ weights)."""
         if self.per_image:
             return super().statistics(input, target)
         return self._sums(input, target).flatten()
@@ -139,7 +139,7 @@ class OverlapLoss(Loss):
         return self._reduce(statistics.view(3, -1), "mean")
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch, reduced over classes, or over images where ``per_image``."""
+        """The loss of a batch, reduced over classes, or with ``per_image`` over images."""
         return self._reduce(self._sums(input, target), self.reduction)
 
     def _sums(self, input: Tensor, target: Tensor) -> Tensor:

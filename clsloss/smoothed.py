@@ -1,4 +1,4 @@
-"""The negative log-likelihood of smoothed labels, in one pass each way."""
+"""The negative log-likelihood of smoothed labels, in one pass forward and one backward."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from clsloss.batch import Batch, inner_product, product
 
 
 def smoothed_nll(log_p: Tensor, batch: Batch, smoothing: float) -> Tensor:
-    """(1-ε) w_y (-log p_y) + (ε/C) Σ_c w_c (-log p_c), 0 where ignored.
+    """The negative log-likelihood of labels smoothed to (1 - ε) q + ε / C.
+
+    Formula:
+        -(1 - ε) w_y log p_y - ε / C Σ_c w_c log p_c  and 0 where ignored
 
     Args:
         log_p: log-probabilities (N, C, d1, ...).
@@ -35,7 +38,7 @@ def smoothed_nll(log_p: Tensor, batch: Batch, smoothing: float) -> Tensor:
 def _composed(
     log_p: Tensor, index: Tensor, own: Tensor | float, rest: Tensor | float, dim: int
 ) -> Tensor:
-    """-own log p_y - Σ_c rest_c log p_c, with every derivative that torch's operators have."""
+    """-own log p_y - Σ_c rest_c log p_c, by torch's operators and with all their derivatives."""
     if isinstance(rest, Tensor):
         total = inner_product(rest, log_p, dim).unsqueeze(dim)
     else:
@@ -44,10 +47,10 @@ def _composed(
 
 
 def _only_reverse(log_p: Tensor, own: Tensor | float, rest: Tensor | float) -> bool:
-    """Whether no derivative can be asked for but reverse mode by log p.
+    """Whether only reverse mode with respect to log p can be asked for.
 
-    Compiled code fuses the composed form by itself, and forward over forward through a function
-    with a jvp of its own is 0 (pytorch#197867).
+    Otherwise the composed form is used. Compiled code fuses it anyway. Forward mode is no job for
+    a custom function: forward over forward through its jvp is 0 (pytorch#197867).
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
@@ -59,9 +62,10 @@ def _only_reverse(log_p: Tensor, own: Tensor | float, rest: Tensor | float) -> b
 
 
 class _SmoothedNLL(torch.autograd.Function):
-    """`_composed`, whose own backward would write two tensors of the input's shape and add them.
+    """`_composed` with a cheaper backward pass.
 
-    This one writes the sum, by differentiable operators. torch refuses forward mode through it.
+    Autograd would write two tensors of the input's shape and add them. This writes their sum, by
+    operators that can be differentiated again. torch refuses forward mode through it.
     """
 
     @staticmethod

@@ -1,7 +1,7 @@
 """Losses by name: ``create("focal:gamma=3")``.
 
-A spec is ``NAME[:key=value[,key=value]]``, or a weighted sum of such, ``ce+0.5*dice``. NAME is one
-of `names`, or the path of any other loss, ``module:attribute`` or ``file.py:attribute``.
+A spec is ``NAME[:key=value[,key=value]]``, or a weighted sum such as ``ce+0.5*dice``. NAME is one
+of `names`, or the path to any other loss: ``module:attribute`` or ``file.py:attribute``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from clsloss.load import load, suggest
 from clsloss.trial import ClassesNeeded
 
 RESERVED = ("weight", "ignore_index", "reduction", "size_average", "reduce")
-"""Settings that are not a spec's: `create` has arguments for them (torch's old two included)."""
+"""Settings that a spec cannot give: arguments of `create`, and torch's two deprecated ones."""
 
 
 class Term(NamedTuple):
-    """One term of a spec: a coefficient, a loss and its settings."""
+    """One term of a spec: coefficient, name of the loss, settings."""
 
     coefficient: float
     name: str
@@ -34,7 +34,7 @@ class Term(NamedTuple):
 
 
 def names() -> list[str]:
-    """The names that `create` knows.
+    """The names of the registered losses.
 
     Example:
         >>> "focal" in names()
@@ -44,7 +44,7 @@ def names() -> list[str]:
 
 
 def describe() -> str:
-    """One line per loss: its name, its settings with their defaults, and what it is.
+    """One line per loss: name, settings with defaults, and a summary.
 
     Example:
         >>> describe().splitlines()[1].split(maxsplit=1)
@@ -67,20 +67,20 @@ def create(
     Args:
         spec: ``focal``, ``focal:gamma=3``, ``ce+0.5*dice``, ``torch.nn:MultiMarginLoss:margin=2``,
             ``mypackage.mymodule:MyLoss:epsilon=1``, ``./losses.py:MyLoss``. Modules are found as
-            ``import`` finds them, and in the current directory; ``__main__`` is the script or
-            notebook. Values are true, false, none, numbers or words.
+            ``import`` finds them or in the current directory; ``__main__`` is the running script
+            or notebook. Values are true, false, none, numbers or words.
         weight: class weights (C,), or None for ones.
-        ignore_index: the label whose examples count for nothing.
+        ignore_index: the label of examples that do not count.
         reduction: "mean", "sum" or "none".
-        classes: C, for losses that are not ours: they are tried with so many, or as many as
-            there are weights, else with ten.
+        classes: C, with which losses that are not ours are tried. The default is the number of
+            weights, or else ten.
 
     Returns:
-        The loss of that name; for an import path what `clsloss.adapt.adapt` makes of it.
+        The loss of that name; for an import path, what `clsloss.adapt.adapt` makes of it.
 
     Raises:
-        ValueError: if the spec is wrong, in one line that says where, and what would be right;
-            `ClassesNeeded` if a loss is perhaps made for another number of classes than ten.
+        ValueError: if the spec is wrong, in one line with the place and the rule.
+        ClassesNeeded: if a loss may need another number of classes than ten.
 
     Example:
         >>> create("focal:gamma=3,alpha=0.5", ignore_index=255)
@@ -101,13 +101,13 @@ def create(
 
 
 def parse(spec: str) -> list[Term]:
-    """The terms of a spec, its grammar checked.
+    """The terms of a spec, with its grammar checked.
 
     Example:
         >>> parse("ce+0.5*dice:squared=true")[1]
         Term(coefficient=0.5, name='dice', settings={'squared': True})
     """
-    # a plus sign after a digit and an e is an exponent's
+    # A plus sign after a digit and an e belongs to an exponent, as in 1e+3.
     return [_parse_term(text.strip(), spec) for text in re.split(r"(?<!\d[eE])\+", spec)]
 
 
@@ -133,7 +133,7 @@ def _parse_term(text: str, spec: str) -> Term:
 
 
 def parse_value(text: str) -> object:
-    """true, false, none, a number, or the word itself.
+    """The value that a text stands for: true, false, none, a number, or the word itself.
 
     Example:
         >>> [parse_value(text) for text in ("true", "3", "1e-3", "hard")]
@@ -161,7 +161,7 @@ def _check_classes(classes: int | None, weight: Tensor | None) -> None:
 
 
 def _in(place: str, error: Exception) -> ValueError:
-    """The error, told with its place."""
+    """The error with its place before the message."""
     kind = ClassesNeeded if isinstance(error, ClassesNeeded) else ValueError
     return kind(f"{place}: {error}")
 
@@ -179,7 +179,7 @@ def _build(term: Term, **given: Any) -> Loss:  # noqa: ANN401
 
 
 def _settings(criterion: Callable[..., Any]) -> dict[str, object] | None:
-    """The settings that a spec may give with their defaults; None where any name is taken."""
+    """The settings that a spec may give, with defaults; None if any name is accepted."""
     parameters = list(inspect.signature(criterion).parameters.values())
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None

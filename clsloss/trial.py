@@ -1,4 +1,4 @@
-"""Anyone's loss, tried on a few examples: what it gives shows what it is."""
+"""Trial of an unknown loss on a few examples: its output shows what kind it is."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import torch
 from torch import Tensor
 
 STAND_IN = 10
-"""The number of classes of a trial where it is not known."""
+"""The number of classes of a trial, if unknown."""
 
 
 WAY_OUT = "a function loss(logits, target) of your own can call it as it needs"
 
 
 class ClassesNeeded(ValueError):
-    """A loss failed its trial, perhaps because it is made for another number of classes."""
+    """A loss failed its trial, perhaps because it needs another number of classes."""
 
 
 class Trial:
     """A few examples to try a criterion on.
 
-    There are never as many examples as classes, lest a loss that mixes up the two seem to fit; and
-    the labels are the first and the last class, lest a loss with too few numbers seem to.
+    The number of examples differs from that of classes, to expose a loss that confuses the two.
+    The labels are the first and the last class, to expose a loss with too few class numbers.
 
     Args:
-        classes: C; None where it is not known, then `STAND_IN` is taken.
-        weight: class weights (C,), whose dtype and device the logits have.
+        classes: C; None if unknown, for which `STAND_IN` is taken.
+        weight: class weights (C,), which set the dtype and device of the logits.
     """
 
     def __init__(self, classes: int | None, weight: Tensor | None = None) -> None:
@@ -39,13 +39,13 @@ class Trial:
         self.examples = 3 if self.classes == 2 else 2
         like = torch.empty(0) if weight is None else weight
         steps = torch.linspace(-1, 1, self.examples * self.classes, dtype=like.dtype)
-        # log-probabilities are logits too, and some losses take nothing else
+        # Log-probabilities are valid logits, and some losses take nothing else.
         self.logits = steps.view(self.examples, -1).log_softmax(1).to(like.device)
         labels = torch.linspace(0, self.classes - 1, self.examples).long()
         self.target = labels.to(like.device)
 
     def call(self, criterion: Any, *, soft: bool = False) -> object:  # noqa: ANN401
-        """What a copy of the criterion gives for the examples, or the exception that it raises.
+        """The output of a copy of the criterion for the examples, or the exception it raises.
 
         Args:
             criterion: any callable.
@@ -58,7 +58,7 @@ class Trial:
             warnings.simplefilter("ignore")
             try:
                 return _copied(criterion)(logits, target)
-            except Exception as error:  # a stranger's code may raise anything
+            except Exception as error:  # other people's code may raise anything
                 return error
 
     def is_per_example(self, output: object) -> TypeGuard[Tensor]:
@@ -70,11 +70,11 @@ class Trial:
         return isinstance(output, Tensor) and output.shape == self.logits.shape
 
     def refusal(self, error: Exception, *, sure: bool = False) -> ValueError:
-        """What to tell of a criterion that raised the error.
+        """The error to report for a criterion that failed its trial.
 
         Args:
-            error: that it raised.
-            sure: whether it cannot be for the number of classes.
+            error: what the criterion raised.
+            sure: whether the number of classes is certainly not the reason.
         """
         reason = _told(error)
         rule = "does not take logits (N, C) and class indices (N)"
@@ -94,12 +94,12 @@ def is_scalar(output: object) -> TypeGuard[Tensor]:
 def _copied(criterion: Any) -> Any:  # noqa: ANN401
     try:
         return copy.deepcopy(criterion)
-    except Exception:  # what cannot be copied is tried itself
+    except Exception:  # what cannot be copied is tried as it is
         return criterion
 
 
 def _told(error: Exception) -> str:
-    """An exception in one line: what, and the last line of a stranger's code that it came from."""
+    """An exception in one line: its type, its message, and the last line outside our own code."""
     ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith(ours)]

@@ -24,12 +24,20 @@ def tversky_loss(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
 ) -> Tensor:
-    """Tversky loss: 1 - mean over classes present of (TP + s) / (TP + α FP + β FN + s).
+    """Tversky loss: a Dice loss that prices false positives and false negatives separately.
 
-    With TP = Σ p q, FP = Σ p (1-q), FN = Σ (1-p) q, summed as in `dice_loss`. α = β = 0.5 is
-    `dice_loss` with twice the smoothing. A masked class, of logit -inf, has p_c = 0.
+    Formula:
+        1 - (Σ_c w_c T_c) / (Σ_c w_c)  over the classes present
+        T_c = (TP_c + s) / (TP_c + α FP_c + β FN_c + s)
+        TP_c = Σ_i p_{i,c} q_{i,c}  true positives
+        FP_c = Σ_i p_{i,c} (1 - q_{i,c})  false positives
+        FN_c = Σ_i (1 - p_{i,c}) q_{i,c}  false negatives
 
-    Source: Salehi et al. 2017, "Tversky Loss Function for Image Segmentation".
+    The index i runs over the same pixels as in `dice_loss`. With α = β = 0.5 this is `dice_loss`
+    with twice the smoothing. A masked class (logit -inf) has p_c = 0.
+
+    Source: Salehi et al. 2017, "Tversky Loss Function for Image Segmentation Using 3D Fully
+    Convolutional Deep Networks", arXiv:1706.05721.
 
     Args:
         input: logits (N, C, d1, ...), or (C,) unbatched.
@@ -37,16 +45,16 @@ def tversky_loss(
         alpha: α >= 0, the cost of a false positive.
         beta: β >= 0, the cost of a false negative.
         smooth: s >= 0.
-        per_image: sums over each image by itself, as in `dice_loss`.
+        per_image: whether to sum over each image separately, as in `dice_loss`.
         weight: weight of each class in the mean over classes, (C,).
-        ignore_index: the label whose pixels count for nothing.
+        ignore_index: the label of pixels that do not count.
         reduction: as in `dice_loss`.
 
     Returns:
         A scalar, or the values for reduction "none"; float32 or wider.
 
     Raises:
-        TypeError, ValueError: as `cross_entropy` does, and for α, β or smooth < 0.
+        TypeError, ValueError: as `cross_entropy` does; also if α, β or smooth is negative.
 
     Example:
         >>> import torch

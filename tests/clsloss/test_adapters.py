@@ -281,8 +281,8 @@ def test_a_loss_for_a_number_of_classes_is_tried_with_that(own):
         ("my_losses:number", None, "not a loss: a int cannot be called"),
         ("my_losses:Learnt:start=hot", None, "my_losses:Learnt"),
         ("my_losses:instance:p=2", None, "an instance takes no settings, got p"),
-        ("my_losses:elementwise", None, r"scalar or a value per example, gave \(2, 10\)"),
-        ("my_losses:pair", None, "scalar or a value per example, gave tuple"),
+        ("my_losses:elementwise", None, r"return a scalar or a value per example, got \(2, 10\)"),
+        ("my_losses:pair", None, "return a scalar or a value per example, got tuple"),
         ("my_losses:Own.missing", None, "has no 'Own.missing'"),
     ],
 )

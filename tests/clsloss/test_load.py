@@ -83,7 +83,7 @@ def test_files_of_one_name_are_two_modules(folder):
         ),
         ("their losses/losses.py:Min", "has no 'Min'; did you mean 'Mine'"),
         ("./their losses:Mine", "no such file: './their losses'"),
-        ("./text:Mine", "not a file of Python, whose name ends in .py: './text'"),
+        ("./text:Mine", "not a Python file, whose name ends in .py: './text'"),
         ("./exits.py:Mine", "importing './exits.py' failed: it ends the program"),
         ("exits:Mine", "importing 'exits' failed: it ends the program"),
         ("./wrong.py:Mine", "importing './wrong.py' failed: SyntaxError"),

@@ -140,9 +140,12 @@ REFUSED = [
     ("images_only", r"tried with C = 5: ValueError in stranger_losses.py, line \d+: Invalid pred"),
     ("images_only", r"; a function loss\(logits, target\) of your own can call it as it needs"),
     ("wordless", r"tried with C = 5: AssertionError in stranger_losses.py, line \d+; a function"),
-    ("column", r"a scalar or a value per example, gave \(2, 1\): a function loss"),
-    ("accuracy", "must have a gradient with respect to the logits, has none"),
-    ("OwnWithoutWeights", r"per_example must give values and weights, .*, gave \(2,\)"),
+    ("column", r"return a scalar or a value per example, got \(2, 1\): a function loss"),
+    ("accuracy", "must have a gradient with respect to the logits; it has none"),
+    (
+        "OwnWithoutWeights",
+        r"per_example must return a value and a weight for each example, got \(2,\)",
+    ),
     ("WrongKind", "input_kind must be one of logits, scores, log_probs, got 'probabilities'"),
     ("PerClassFocal", "missing 1 required positional argument: 'alpha'"),
 ]
