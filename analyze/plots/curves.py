@@ -13,7 +13,8 @@ from analyze.metrics.predictions import Floats
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
 from analyze.plots.style import INK, in_percent, key, laid_out, logarithmic, sheet, styled
-from analyze.runs.reduced import BIN_NUMBERS, POINTS, Reduced
+from analyze.runs.reduced import BIN_NUMBERS, POINTS
+from analyze.runs.scored import ScoredRun
 
 BINS_TITLE = "ECE depends on the number of bins, and never reaches zero"
 BINS_CAPTION = (
@@ -143,7 +144,7 @@ def _recorded(group: Group) -> list[str]:
     return [name for name in PANELS if any(len(_history([run], name)[0]) > 1 for run in runs)]
 
 
-def _history(runs: Sequence[Reduced], name: str) -> tuple[Floats, Floats]:
+def _history(runs: Sequence[ScoredRun], name: str) -> tuple[Floats, Floats]:
     """Epochs (E,) that all runs have, and the runs' values (runs, E); at most POINTS of them."""
     series = [
         {e["epoch"]: e[name] for e in run.history if _is_number(e.get(name)) and "epoch" in e}

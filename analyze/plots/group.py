@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,8 @@ from analyze.comparison.cells import SCALE_MARK, by_setting, setting_title, with
 from analyze.comparison.report import Report
 from analyze.metrics.predictions import Floats
 from analyze.plots.style import Style, styles, wrapped
-from analyze.runs.evaluation import Evaluated
-from analyze.runs.reduced import Reduced, reduce_run
 from analyze.runs.run import option_texts
+from analyze.runs.scored import ScoredRun
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Group:
     number: int
     setting: dict[str, str]
     reference: str
-    evaluated: dict[str, list[Evaluated]]
+    evaluated: dict[str, list[ScoredRun]]
     comparisons: pd.DataFrame
     styles: dict[str, Style]
 
@@ -83,10 +81,10 @@ class Group:
         """The fitted temperatures of the loss, shape (seeds,)."""
         return np.array([one.temperature for one in self.evaluated[loss]])
 
-    @cached_property
-    def runs(self) -> dict[str, list[Reduced]]:
-        """As `evaluated`, reduced: reads one file of predictions after the other."""
-        return {loss: [reduce_run(one) for one in ones] for loss, ones in self.evaluated.items()}
+    @property
+    def runs(self) -> dict[str, list[ScoredRun]]:
+        """As `evaluated`."""
+        return self.evaluated
 
 
 def groups(report: Report) -> Iterator[Group]:
