@@ -168,8 +168,8 @@ HUMAN = (
     Quantity("human_cross_entropy", "cross-entropy with people", "nats", "lower", True),
     Quantity("human_total_variation", "total variation from people", "%", "lower", True),
 )
-_QUANTITIES = {one.name: one for one in (*_ENTRIES, *HUMAN)}
-_QUANTITIES["temperature"] = Quantity("temperature", "T", "", "neither", False)
+_TEMPERATURE = Quantity("temperature", "T", "", "neither", False)
+_OTHERS = {one.name: one for one in (*HUMAN, _TEMPERATURE)}
 
 
 def of_column(column: str) -> Quantity:
@@ -182,7 +182,8 @@ def of_column(column: str) -> Quantity:
         ('%', 'lower')
     """
     name = column.removesuffix("_ts").removesuffix("_calibration")
-    return _QUANTITIES.get(name, Quantity(name, name, "", "lower", True))
+    plain = Quantity(name, name, "", "lower", True)
+    return METRICS.get(name) or _OTHERS.get(name, plain)
 
 
 def heading(column: str) -> str:
