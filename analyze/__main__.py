@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--by",
         metavar="METRIC",
         default="accuracy",
-        help="validation metric: accuracy, top5, nll, brier or aurc (default: accuracy)",
+        help="validation metric, such as accuracy, nll or aurc (default: accuracy)",
     )
     choose.add_argument("--out", type=_path, metavar="FILE", help="write the table as CSV too")
     choose.set_defaults(run=_choose)

@@ -91,6 +91,16 @@ def main() -> None:
         report(Path(folder), options.runs)
 
 
+def scoring(folder: Path) -> float:
+    from analyze.runs.evaluation import score_runs
+    from analyze.runs.run import read_runs
+
+    runs, _ = read_runs([folder])
+    start = time.perf_counter()
+    score_runs(runs)
+    return time.perf_counter() - start
+
+
 def report(folder: Path, runs: int) -> None:
     from analyze_runs import write_study
 
@@ -100,6 +110,11 @@ def report(folder: Path, runs: int) -> None:
     for setting in range(max(1, runs // per_setting)):
         write_study(folder / "runs", arguments, range(10), lr=0.1 / (1 + setting))
     found = len(list((folder / "runs").iterdir()))
+    first, again = scoring(folder / "runs"), scoring(folder / "runs")
+    print_row(f"scoring {found} runs of 10,000 x 10", first, 60)
+    print_row("scoring them again", again, first / 5)
+    for scored in folder.rglob("scored.npz"):
+        scored.unlink()
     seconds = timed("-m", "analyze", "report", str(folder / "runs"), "--out", str(folder / "out"))
     print_row(f"report over {found} runs of 10,000 x 10", seconds, 60)
 

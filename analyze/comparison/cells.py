@@ -8,27 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from analyze.comparison.comparisons import IDENTICAL, PRIMARY, is_scale_bound
+from analyze.comparison.comparisons import IDENTICAL, PRIMARY
 from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
+from analyze.metrics.table import heading, is_scale_bound, of_column
 from analyze.metrics.temperature import BOUND_REASONS
 from analyze.runs.run import as_text
 
-PERCENT = (
-    *("accuracy", "top5", "ece", "ada_ece", "classwise_ece", "mce", "ece_sweep", "smece"),
-    *("signed_gap", "aurc", "e_aurc", "null_ece", "risk_at_80", "coverage_at_5"),
-    "human_total_variation",
-)
-# Column -> title; those before temperature that depend on the scale carry a mark for some losses.
-SHOWN = {
-    "accuracy": "accuracy %",
-    "nll": "NLL",
-    "ece": "ECE %",
-    "temperature": "T",
-    "nll_ts": "NLL at T",
-    "ece_ts": "ECE % at T",
-    "aurc": "AURC %",
-}
+# Those before temperature that depend on the scale carry a mark for some losses.
+COLUMNS = ("accuracy", "nll", "ece", "temperature", "nll_ts", "ece_ts", "aurc")
+SHOWN = {name: heading(name) for name in COLUMNS}
 SCALE_MARK, CALIBRATED_MARK, BOUND_MARK = "†", "≈", "‡"
 AT_TEMPERATURE = ("temperature", "nll_ts", "ece_ts")
 DIFFERENCES = (
@@ -179,7 +168,7 @@ def formatted(name: str, value: float, *, signed: bool = False, digits: int | No
     """
     if pd.isna(value):
         return ""
-    scale = 100.0 if name.removesuffix("_ts") in PERCENT else 1.0
+    scale = 100.0 if of_column(name).unit == "%" else 1.0
     if digits is None:
         digits = 2 if scale == 100.0 or name == "temperature" else 3
     return f"{scale * value:{'+' if signed else ''}.{digits}f}"
@@ -208,7 +197,7 @@ def decimals(temperature: float, fewest: int = 2) -> int:
 
 def scale_mark(row: dict[str, Any], name: str) -> str:
     """SCALE_MARK for a figure of a run or a loss that means nothing; the temperature is none."""
-    arbitrary = row["scale_arbitrary"] and name != "temperature" and is_scale_bound(name)
+    arbitrary = row["scale_arbitrary"] and is_scale_bound(name)
     return SCALE_MARK if arbitrary else ""
 
 
@@ -241,7 +230,7 @@ def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
 
 def _difference(row: dict[str, Any]) -> list[str]:
     metric = row["metric"]
-    digits = 2 if metric in PERCENT else 4
+    digits = 2 if of_column(metric).unit == "%" else 4
     difference, low, high = (
         formatted(metric, row[name], signed=True, digits=digits)
         for name in ("difference", "low", "high")

@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from analyze.comparison.cells import by_setting, formatted, one_line, setting_title
-from analyze.comparison.comparisons import is_scale_bound
 from analyze.errors import UsageError
+from analyze.metrics.table import METRICS, is_scale_bound
 from analyze.runs.run import LeftOut, Run, none_usable, option_texts, read_runs, varying
 from analyze.runs.sources import resolve
 
-# What can be chosen by, and whether more is better.
-MEASURES = {"accuracy": True, "top5": True, "nll": False, "brier": False, "aurc": False}
+MEASURES = tuple(name for name, metric in METRICS.items() if metric.selects)
 
 
 def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.DataFrame:
@@ -73,7 +72,8 @@ def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.D
         candidates = [_candidate(of_loss[of_loss[option] == value], seeds) for value in values]
         means = [np.nan if row["lost"] else row["mean"] for row in candidates]
         if not np.isnan(means).all():
-            best = int(np.nanargmax(means) if MEASURES[measure] else np.nanargmin(means))
+            higher = METRICS[measure].better == "higher"
+            best = int(np.nanargmax(means) if higher else np.nanargmin(means))
             candidates[best]["chosen"] = True
             ends = best in (0, len(values) - 1) and all(map(_is_number, values))
             candidates[best]["at_end"] = ends

@@ -22,18 +22,14 @@ from analyze.comparison.statistics import (
     verdict,
 )
 from analyze.metrics.predictions import Floats
-from analyze.runs.evaluation import Evaluated
+from analyze.metrics.table import is_scale_bound, of_column
 from analyze.runs.run import as_text, option_texts
+from analyze.runs.scored import ScoredRun
 
 PRIMARY = ("accuracy", "nll", "ece", "nll_ts")
 # Verdicts on what is no test: every metric of every run is equal to the last bit; one of the two
 # losses trains scores without a scale, on which the metric depends.
 IDENTICAL, ARBITRARY = "identical", "arbitrary scale"
-HIGHER_IS_BETTER = ("accuracy", "top5", "coverage_at_5", "coverage_at_5_ts")
-# Not compared: the noise floor is no property of a loss.
-NOT_COMPARED = ("null_ece", "null_ece_ts")
-# What does not depend on the scale of the scores, and so counts before temperature for all.
-SCALE_FREE = ("accuracy", "top5", "aurc", "e_aurc", "risk_at_80", "coverage_at_5")
 COLUMNS = [
     *("loss", "reference", "metric", "primary", "interval", "scale_arbitrary", "seeds"),
     *("difference", "low", "high", "p", "p_signflip", "p_holm", "verdict", "seeds_needed"),
@@ -41,7 +37,7 @@ COLUMNS = [
 
 
 def compare(
-    evaluated: Sequence[Evaluated],
+    evaluated: Sequence[ScoredRun],
     reference: str,
     options: Sequence[str] = (),
     together: dict[str, Floats] | None = None,
@@ -80,7 +76,7 @@ def compare(
             identical = all(_same_metrics(*pair) for pair in pairs)
             for metric in pairs[0][0].metrics:
                 everywhere = all(metric in one.metrics for pair in pairs for one in pair)
-                if everywhere and metric not in NOT_COMPARED:
+                if everywhere and of_column(metric).better != "neither":
                     known = together.get(metric)
                     covariance = None if known is None else _of_differences(known, paired)
                     row, difference = _compare_metric(pairs, metric, covariance, rng)
@@ -91,7 +87,7 @@ def compare(
 
 
 def _pairs(
-    evaluated: Sequence[Evaluated], places: Sequence[int], reference: str
+    evaluated: Sequence[ScoredRun], places: Sequence[int], reference: str
 ) -> list[list[tuple[int, int]]]:
     """For each other loss, where its runs and the reference's of the same seed are, by seed."""
     found = {(evaluated[p].run.loss, evaluated[p].run.seed): p for p in places}
@@ -107,7 +103,7 @@ def _pairs(
     return [pairs for pairs in paired if pairs]
 
 
-def _same_metrics(ours: Evaluated, theirs: Evaluated) -> bool:
+def _same_metrics(ours: ScoredRun, theirs: ScoredRun) -> bool:
     """Whether all that was measured of two runs is equal."""
     return ours.metrics.keys() == theirs.metrics.keys() and np.array_equal(
         list(ours.metrics.values()),
@@ -138,7 +134,7 @@ def _of_differences(runs: Floats, paired: Sequence[tuple[int, int]]) -> Floats |
 
 
 def _compare_metric(
-    pairs: list[tuple[Evaluated, Evaluated]],
+    pairs: list[tuple[ScoredRun, ScoredRun]],
     metric: str,
     covariance: Floats | None,
     rng: np.random.Generator,
@@ -189,9 +185,5 @@ def _verdict(row: dict[str, Any]) -> str:
     if row["verdict"] in (IDENTICAL, ARBITRARY):
         return str(row["verdict"])
     bounds = Interval(row["low"], row["high"])
-    return verdict(row["difference"], bounds, row["p_holm"], row["metric"] in HIGHER_IS_BETTER)
-
-
-def is_scale_bound(metric: str) -> bool:
-    """Whether a metric depends on the scale of the logits (those after temperature do not)."""
-    return not metric.endswith("_ts") and metric not in SCALE_FREE
+    higher = of_column(row["metric"]).better == "higher"
+    return verdict(row["difference"], bounds, row["p_holm"], higher)

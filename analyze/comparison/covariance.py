@@ -8,14 +8,14 @@ import numpy as np
 from analyze.errors import UsageError
 from analyze.metrics.predictions import Floats
 from analyze.runs.archive import load_arrays
-from analyze.runs.evaluation import Evaluated
 from analyze.runs.run import as_text
+from analyze.runs.scored import ScoredRun
 
 FILE = "covariances.npz"
 NAMES = "runs"  # the array of that file that says whose rows these are
 
 
-def covariances(evaluated: Sequence[Evaluated]) -> dict[str, Floats]:
+def covariances(evaluated: Sequence[ScoredRun]) -> dict[str, Floats]:
     """The covariance between runs over the test examples, of each metric that is a mean over them.
 
     Runs that come without predictions take it from the FILE beside their folders.

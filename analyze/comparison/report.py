@@ -12,11 +12,9 @@ from analyze.comparison.covariance import covariances
 from analyze.comparison.tables import losses_table, runs_table
 from analyze.errors import UsageError
 from analyze.metrics.predictions import Floats
-from analyze.progress import track
-from analyze.runs.evaluation import Evaluated, evaluate_run, same_examples
-from analyze.runs.reduced import FILE as REDUCED
-from analyze.runs.reduced import is_reduced, read_reduced
-from analyze.runs.run import LeftOut, Run, as_text, none_usable, option_texts, read_runs, varying
+from analyze.runs.evaluation import same_examples, score_runs
+from analyze.runs.run import LeftOut, as_text, none_usable, option_texts, read_runs, varying
+from analyze.runs.scored import ScoredRun
 from analyze.runs.sources import resolve
 
 REFERENCE = "ce"
@@ -36,7 +34,7 @@ class Report:
         runs, losses, comparisons: The tables.
     """
 
-    evaluated: list[Evaluated]
+    evaluated: list[ScoredRun]
     left_out: list[LeftOut]
     reference: str
     options: list[str]
@@ -84,9 +82,9 @@ def build_report(
         raise UsageError(f"--compare needs a --reference: {', '.join(losses)}")
     if reference is not None and finished and reference not in losses:
         raise UsageError(f"no finished run has the loss {reference}: {', '.join(losses)}")
-    results = [_evaluated(run) for run in track(finished, "scoring runs")]
+    results = score_runs(finished)
     left_out += [one for one in results if isinstance(one, LeftOut)]
-    evaluated, others = same_examples(one for one in results if isinstance(one, Evaluated))
+    evaluated, others = same_examples(one for one in results if isinstance(one, ScoredRun))
     if compared and (lost := set(losses) - {one.run.loss for one in evaluated}):
         raise UsageError(
             f"{min(lost)} has no usable run on the test examples of the others, "
@@ -120,13 +118,3 @@ def _named(loss: str, setting: dict[str, Any], options: Sequence[str]) -> dict[s
     texts = option_texts(setting, options)
     rest = {name: value for name, value in setting.items() if name not in options}
     return {"loss": " ".join([loss, *map("=".join, texts.items())]), "setting": rest}
-
-
-def _evaluated(run: Run) -> Evaluated | LeftOut:
-    """From a run's predictions, or from what was kept instead of them."""
-    if not is_reduced(run):
-        return evaluate_run(run)
-    try:
-        return read_reduced(run).one
-    except UsageError as error:
-        return run.left_out(f"broken: {REDUCED} {error}")

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from analyze.comparison.statistics import interval, over_seeds
-from analyze.runs.evaluation import Evaluated
 from analyze.runs.run import LeftOut, as_text, option_texts
+from analyze.runs.scored import ScoredRun
 
 
-def runs_table(evaluated: Sequence[Evaluated], options: Sequence[str]) -> pd.DataFrame:
+def runs_table(evaluated: Sequence[ScoredRun], options: Sequence[str]) -> pd.DataFrame:
     """A row a run, in their order: options that vary, loss, seed, temperature, all metrics."""
     rows = [
         {option_column(k): v for k, v in option_texts(one.run.setting, options).items()}
@@ -42,7 +42,7 @@ def option_column(option: str) -> str:
 
 
 def losses_table(
-    evaluated: Sequence[Evaluated], diverged: Sequence[LeftOut], options: Sequence[str]
+    evaluated: Sequence[ScoredRun], diverged: Sequence[LeftOut], options: Sequence[str]
 ) -> pd.DataFrame:
     """A row a loss in each setting: seeds, how many diverged, and each metric over the seeds.
 
@@ -53,7 +53,7 @@ def losses_table(
     alone: whether two differ is in the comparisons, which are paired. A loss that diverged with
     every seed has a row without figures.
     """
-    groups: dict[tuple[str, str], list[Evaluated]] = {}
+    groups: dict[tuple[str, str], list[ScoredRun]] = {}
     for one in evaluated:
         groups.setdefault((as_text(one.run.setting), one.run.loss), []).append(one)
     lost = Counter((as_text(out.setting), out.loss) for out in diverged)
@@ -74,7 +74,7 @@ def losses_table(
     )
 
 
-def _over_seeds(runs: Sequence[Evaluated]) -> dict[str, float]:
+def _over_seeds(runs: Sequence[ScoredRun]) -> dict[str, float]:
     """Mean, sd and interval of the temperature and every metric."""
     cells: dict[str, float] = {}
     columns: dict[str, list[float]] = {}

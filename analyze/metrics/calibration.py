@@ -4,15 +4,15 @@ Everything is computed in float64. Confidence is the largest softmax probability
 is the largest logit, at ties the lowest class. All values are fractions, not percent.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analyze.metrics import binned, selective
+from analyze.metrics import binned
 from analyze.metrics.predictions import Floats, Scores, blocks, check, score
-from analyze.metrics.smooth import smece
+from analyze.metrics.table import METRICS
 from analyze.metrics.temperature import Temperature, fit_temperature
 
 __all__ = [
@@ -29,28 +29,8 @@ __all__ = [
     "score",
 ]
 
-_FORMULAS: dict[str, Callable[[Scores], float]] = {
-    "accuracy": lambda s: s.correct.mean(),
-    "top5": lambda s: (s.target_rank < 5).mean(),
-    "nll": lambda s: s.nll.mean(),
-    "brier": lambda s: s.brier.mean(),
-    "ece": lambda s: binned.ece(s.confidence, s.correct),
-    "ada_ece": lambda s: binned.ada_ece(s.confidence, s.correct),
-    "classwise_ece": lambda s: binned.classwise_ece(_gaps(s), len(s.nll)),
-    "mce": lambda s: binned.mce(s.confidence, s.correct),
-    "l2_debiased": lambda s: binned.l2_debiased(s.confidence, s.correct),
-    "ece_sweep": lambda s: binned.ece_sweep(s.confidence, s.correct),
-    "smece": lambda s: smece(s.confidence, s.correct),
-    "signed_gap": lambda s: s.confidence.mean() - s.correct.mean(),
-    "aurc": lambda s: selective.aurc(s.log_doubt, s.correct),
-    "e_aurc": lambda s: selective.e_aurc(s.log_doubt, s.correct),
-}
-NAMES = (*_FORMULAS, "null_ece")
-_FORMULAS |= {
-    "risk_at_80": lambda s: selective.risk_at_coverage(_curve(s), 0.80),
-    "coverage_at_5": lambda s: selective.coverage_at_risk(_curve(s), 0.05),
-}
-MORE_NAMES = ("risk_at_80", "coverage_at_5")
+NAMES = tuple(name for name, metric in METRICS.items() if metric.in_summary)
+MORE_NAMES = tuple(name for name in METRICS if name not in NAMES)
 
 
 def metrics(
@@ -90,7 +70,7 @@ def metrics(
         logits,
         targets,
         temperature=temperature,
-        class_gaps="classwise_ece" in names,
+        class_gaps=any(METRICS[name].class_gaps for name in names),
         probabilities=probabilities,
     )
     return metrics_of(scores, names=names, null_draws=null_draws, rng=rng)
@@ -104,29 +84,16 @@ def metrics_of(
     rng: np.random.Generator | None = None,
 ) -> dict[str, float]:
     """As `metrics`, of what `score` returned (with its class_gaps, for `classwise_ece`)."""
-    names = _known(names)
-    values = {name: float(_FORMULAS[name](scores)) for name in names if name != "null_ece"}
-    if "null_ece" in names:
+    formulas = {name: METRICS[name].formula for name in _known(names)}
+    if "null_ece" in formulas:
         rng = np.random.default_rng(0) if rng is None else rng
-        values["null_ece"] = binned.null_ece(scores.confidence, rng, null_draws)
-    return {name: values[name] for name in names}
+        formulas["null_ece"] = lambda s: binned.null_ece(s.confidence, rng, null_draws)
+    return {name: float(formula(scores)) for name, formula in formulas.items()}
 
 
 def per_example(scores: Scores) -> dict[str, Floats]:
-    """The metrics that are means over examples, as what each example adds, shape (N,) each.
-
-    ECE is one of them: the mean of the sign of its bin's gap times confidence - correct. That
-    makes the test examples' share in its variance computable; an example's own effect on the
-    sign is of second order (and where the gap is all noise, it makes the variance larger).
-    """
-    return {
-        "accuracy": scores.correct.astype(np.float64),
-        "top5": (scores.target_rank < 5).astype(np.float64),
-        "nll": scores.nll,
-        "brier": scores.brier,
-        "ece": binned.ece_terms(scores.confidence, scores.correct),
-        "signed_gap": scores.confidence - scores.correct,
-    }
+    """The metrics that are means over examples, as what each example adds, shape (N,) each."""
+    return {name: one.terms(scores) for name, one in METRICS.items() if one.terms}
 
 
 def evaluate(
@@ -190,17 +157,6 @@ def human_agreement(logits: ArrayLike, probabilities: ArrayLike) -> dict[str, fl
 
 def _known(names: Iterable[str]) -> tuple[str, ...]:
     names = tuple(names)
-    known = (*NAMES, *MORE_NAMES)
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"unknown metric {unknown[0]!r}; there are: {', '.join(known)}")
+    if unknown := [name for name in names if name not in METRICS]:
+        raise ValueError(f"unknown metric {unknown[0]!r}; there are: {', '.join(METRICS)}")
     return names
-
-
-def _gaps(scores: Scores) -> Floats:
-    if scores.class_gaps is None:
-        raise ValueError("classwise_ece needs score(..., class_gaps=True)")
-    return scores.class_gaps
-
-
-def _curve(scores: Scores) -> Floats:
-    return selective.risk_curve(scores.log_doubt, scores.correct)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,8 @@ from analyze.comparison.cells import SCALE_MARK, by_setting, setting_title, with
 from analyze.comparison.report import Report
 from analyze.metrics.predictions import Floats
 from analyze.plots.style import Style, styles, wrapped
-from analyze.runs.evaluation import Evaluated
-from analyze.runs.reduced import Reduced, reduce_run
 from analyze.runs.run import option_texts
+from analyze.runs.scored import ScoredRun
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Group:
         number: Which setting of the report, from 1.
         setting: The options that vary in the report, with their values here; {} where none does.
         reference: The loss that the others are compared to.
-        evaluated: The runs by loss, the reference first, then by name; each by seed.
+        runs: The runs by loss, the reference first, then by name; each by seed.
         comparisons: The rows of the report's table.
         styles: Of each loss of the whole report.
     """
@@ -32,19 +30,19 @@ class Group:
     number: int
     setting: dict[str, str]
     reference: str
-    evaluated: dict[str, list[Evaluated]]
+    runs: dict[str, list[ScoredRun]]
     comparisons: pd.DataFrame
     styles: dict[str, Style]
 
     @property
     def losses(self) -> list[str]:
         """In the order of every figure."""
-        return list(self.evaluated)
+        return list(self.runs)
 
     @property
     def examples(self) -> int:
         """How many test examples there are."""
-        return next(iter(self.evaluated.values()))[0].size
+        return next(iter(self.runs.values()))[0].size
 
     @property
     def about(self) -> str:
@@ -53,18 +51,18 @@ class Group:
 
     def about_with(self, examples: str) -> str:
         """Setting, the examples that are named, and seeds in words."""
-        counts = sorted({len(runs) for runs in self.evaluated.values()})
+        counts = sorted({len(runs) for runs in self.runs.values()})
         seeds = f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
         said = [setting_title(self.setting), examples]
         return ", ".join([*filter(None, said), "1 seed" if counts == [1] else seeds])
 
     def over_seeds(self, how: str) -> str:
         """`how` seeds are combined, to follow `about`; "" where there is one of each loss."""
-        return f"; {how}" if any(len(runs) > 1 for runs in self.evaluated.values()) else ""
+        return f"; {how}" if any(len(runs) > 1 for runs in self.runs.values()) else ""
 
     def scale_arbitrary(self, loss: str) -> bool:
         """Whether the loss trains scores without a scale."""
-        return any(one.run.scale_arbitrary for one in self.evaluated[loss])
+        return any(one.run.scale_arbitrary for one in self.runs[loss])
 
     def label(self, loss: str, width: int = 24, lines: int = 2) -> str:
         """The loss as a figure shows it: wrapped, and marked where its scale is arbitrary."""
@@ -78,24 +76,16 @@ class Group:
     def values(self, loss: str, metric: str) -> Floats:
         """A metric of the loss, or its fitted "temperature", shape (seeds,)."""
         return np.array(
-            [
-                {"temperature": one.temperature, **one.metrics}[metric]
-                for one in self.evaluated[loss]
-            ]
+            [{"temperature": one.temperature, **one.metrics}[metric] for one in self.runs[loss]]
         )
 
     def by_seed(self, metric: str) -> pd.DataFrame:
         """What `values` has of every loss: a row a seed, a column a loss."""
         columns = {
             loss: pd.Series(self.values(loss, metric), [one.run.seed for one in ones])
-            for loss, ones in self.evaluated.items()
+            for loss, ones in self.runs.items()
         }
         return pd.DataFrame(columns).rename_axis("seed")
-
-    @cached_property
-    def runs(self) -> dict[str, list[Reduced]]:
-        """As `evaluated`, reduced: reads one file of predictions after the other."""
-        return {loss: [reduce_run(one) for one in ones] for loss, ones in self.evaluated.items()}
 
 
 def groups(report: Report) -> Iterator[Group]:
@@ -113,7 +103,7 @@ def groups(report: Report) -> Iterator[Group]:
             number=number,
             setting=setting,
             reference=report.reference,
-            evaluated={loss: [one for one in ones if one.run.loss == loss] for loss in losses},
+            runs={loss: [one for one in ones if one.run.loss == loss] for loss in losses},
             comparisons=within(report.comparisons, setting),
             styles=looks,
         )

@@ -9,16 +9,14 @@ from analyze.comparison.covariance import FILE as COVARIANCES
 from analyze.comparison.covariance import write_covariances
 from analyze.comparison.report import Report
 from analyze.errors import UsageError, writing
-from analyze.progress import track
-from analyze.runs.reduced import FILE as REDUCED
-from analyze.runs.reduced import reduce_run, write_reduced
 from analyze.runs.run import BOOKKEEPING, FAILURE
+from analyze.runs.scored import KEPT, write_kept
 
 # Options that tell the reader something; the other bookkeeping names places on one's machine.
 _TOLD = {"study", "name"}
 # Why a run is left out can be read from these alone.
 _SAID = ("summary.json", "metrics.jsonl", FAILURE)
-_WRITTEN = {"config.json", *_SAID, REDUCED, COVARIANCES}
+_WRITTEN = {"config.json", *_SAID, KEPT, COVARIANCES}
 
 
 def write_runs(report: Report, folder: Path) -> None:
@@ -31,7 +29,7 @@ def write_runs(report: Report, folder: Path) -> None:
 
     Raises:
         UsageError: The folder cannot be written, holds something else, or the runs that the
-            report is of; or a run's predictions can no longer be read.
+            report is of.
     """
     check_place(report, folder)
     fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
@@ -40,12 +38,11 @@ def write_runs(report: Report, folder: Path) -> None:
     with writing(fresh):
         fresh.mkdir(parents=True)
     names: list[str] = []
-    for one in track(report.evaluated, "keeping runs"):
+    for one in report.evaluated:
         names.append(_free(fresh, one.run.path.name))
-        reduced = reduce_run(one)
         with writing(fresh):
             _copy_said(one.run.path, fresh / names[-1])
-            write_reduced(fresh / names[-1], reduced)
+            write_kept(fresh / names[-1], one)
     with writing(folder):
         write_covariances(fresh, names, report.together)
         for out in report.left_out:

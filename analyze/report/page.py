@@ -25,8 +25,8 @@ from analyze.comparison.report import Report
 from analyze.comparison.tables import option_column
 from analyze.report.published import Published
 from analyze.report.sentences import summarise
-from analyze.runs.evaluation import OF_EQUAL_MASS, VERSION, Evaluated
 from analyze.runs.run import as_text
+from analyze.runs.scored import OF_EQUAL_MASS, VERSION, ScoredRun
 
 METHOD = (
     "Everything is computed in float64 from the raw test logits that the runs saved, which were "
@@ -208,7 +208,7 @@ def _runs(report: Report) -> Plain:
     return Plain(head, len(report.options) + 1, rows)
 
 
-def _of_earlier_versions(evaluated: Sequence[Evaluated]) -> list[str]:
+def _of_earlier_versions(evaluated: Sequence[ScoredRun]) -> list[str]:
     """What is to be said of runs that were kept when metrics were defined otherwise."""
     if all(one.version == VERSION for one in evaluated):
         return []
@@ -220,7 +220,7 @@ def _of_earlier_versions(evaluated: Sequence[Evaluated]) -> list[str]:
     ]
 
 
-def _trained_with(evaluated: Sequence[Evaluated]) -> list[tuple[str, str]]:
+def _trained_with(evaluated: Sequence[ScoredRun]) -> list[tuple[str, str]]:
     """Code, versions and hardware of the runs: every value that occurs."""
     found: dict[str, set[str]] = {}
     for one in evaluated:

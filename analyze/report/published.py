@@ -12,9 +12,8 @@ from analyze.metrics.binned import ece
 from analyze.metrics.predictions import score
 from analyze.metrics.temperature import fit_temperature
 from analyze.runs.archive import load_predictions
-from analyze.runs.evaluation import PREDICTIONS, Evaluated
-from analyze.runs.reduced import is_reduced
 from analyze.runs.run import as_text, option_texts
+from analyze.runs.scored import PREDICTIONS, ScoredRun, is_kept
 
 
 @dataclass(frozen=True)
@@ -133,13 +132,13 @@ def beside(report: Report, layout: str) -> Published:
         UsageError: The paper's way to fit the temperature needs predictions, and a run has none.
     """
     paper = PAPERS[layout]
-    kept = [one.run.path.name for one in report.evaluated if is_reduced(one.run)]
+    kept = [one.run.path.name for one in report.evaluated if is_kept(one.run)]
     if kept and paper.criterion == "ece":
         raise UsageError(
             f"--layout {layout} fits the temperature by validation ECE, for which {kept[0]} has "
             f"no {PREDICTIONS}: take the runs that it was kept from"
         )
-    ours: dict[str, dict[str, list[Evaluated]]] = {}
+    ours: dict[str, dict[str, list[ScoredRun]]] = {}
     for one in report.evaluated:
         column = setting_title(option_texts(one.run.setting, report.options))
         ours.setdefault(column, {}).setdefault(one.run.loss, []).append(one)
@@ -169,7 +168,7 @@ def _is_about(report: Report, column: str) -> bool:
     return column.startswith(known.get(dataset, ""))
 
 
-def _cell(runs: Sequence[Evaluated], paper: Paper) -> str:
+def _cell(runs: Sequence[ScoredRun], paper: Paper) -> str:
     """The means over seeds in the paper's form."""
     if not runs:
         return ""
@@ -186,11 +185,11 @@ def _cell(runs: Sequence[Evaluated], paper: Paper) -> str:
     return f"{text}; {nll[0]:.4f} → {nll[1]:.4f}"
 
 
-def _by_ece(one: Evaluated) -> tuple[float, float]:
+def _by_ece(one: ScoredRun) -> tuple[float, float]:
     """Test ECE at the temperature with the lowest validation ECE, and that temperature."""
     predictions = load_predictions(one.run.path / PREDICTIONS)
     test, val = predictions.test, predictions.val
-    assert val is not None, "evaluate_run leaves such a run out"
+    assert val is not None, "score_run leaves such a run out"
     t = fit_temperature(val.logits, val.targets, criterion="ece").value
     scores = score(test.logits, test.targets, temperature=t)
     return float(ece(scores.confidence, scores.correct)), t

@@ -12,6 +12,7 @@ from analyze.comparison.cells import by_setting, formatted, setting_title, withi
 from analyze.comparison.comparisons import IDENTICAL, PRIMARY
 from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
+from analyze.metrics.table import of_column
 
 UNDECIDED = "not distinguishable"
 CALLED = ("better", "worse")
@@ -180,7 +181,7 @@ def _undecided(row: pd.Series) -> str:
 
 
 def _interval(row: pd.Series) -> str:
-    digits = 4 if row["metric"].startswith("nll") else 2
+    digits = 2 if of_column(row["metric"]).unit == "%" else 4
     low, high = (
         formatted(row["metric"], row[end], signed=True, digits=digits) for end in ("low", "high")
     )

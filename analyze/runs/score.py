@@ -9,6 +9,7 @@ from rich.text import Text
 
 from analyze.metrics.calibration import fit_temperature, metrics
 from analyze.metrics.predictions import problem
+from analyze.metrics.table import METRICS
 from analyze.metrics.temperature import (
     BOUND_REASONS,
     Temperature,
@@ -16,25 +17,6 @@ from analyze.metrics.temperature import (
     temperature_text,
 )
 from analyze.runs.archive import Predictions, Split
-
-TITLES = {
-    "accuracy": "accuracy",
-    "top5": "top-5 accuracy",
-    "nll": "NLL",
-    "brier": "Brier",
-    "ece": "ECE (15 bins)",
-    "ada_ece": "AdaECE",
-    "classwise_ece": "classwise ECE",
-    "mce": "MCE",
-    "l2_debiased": "L2² debiased",
-    "ece_sweep": "ECE-sweep",
-    "smece": "smECE",
-    "signed_gap": "signed gap",
-    "aurc": "AURC",
-    "e_aurc": "E-AURC",
-    "null_ece": "null ECE",
-}
-NOT_PERCENT = ("nll", "brier", "l2_debiased", "aurc", "e_aurc")
 
 
 def score_predictions(predictions: Predictions) -> dict[str, Any]:
@@ -117,7 +99,7 @@ def print_score(
         table.add_column(f"after, T = {fitted}", justify="right")
     for name in result["before"]:
         stages = [values for values in (result["before"], result["after"]) if values]
-        table.add_row(TITLES[name], *(_number(name, values[name]) for values in stages))
+        table.add_row(METRICS[name].title, *(_number(name, values[name]) for values in stages))
     console.print(table)
     console.print(f"{result['n']:,} examples, {result['classes']:,} classes")
     for hint in hints(predictions, result):
@@ -125,4 +107,6 @@ def print_score(
 
 
 def _number(name: str, value: float) -> str:
-    return f"{value:.4f}" if name in NOT_PERCENT else f"{value:.2%}"
+    # areas under the risk are small: four decimals of the fraction itself
+    percent = METRICS[name].unit == "%" and not name.endswith("aurc")
+    return f"{value:.2%}" if percent else f"{value:.4f}"

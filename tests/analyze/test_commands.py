@@ -308,7 +308,7 @@ def test_the_module_as_a_command_refuses_without_a_traceback(tmp_path):
         ("score", "analyze.runs.score.metrics"),
         ("report", "analyze.runs.evaluation.metrics_of"),
         ("report", "analyze.report.output.render_page"),
-        ("report", "analyze.report.kept.reduce_run"),
+        ("report", "analyze.report.kept.write_kept"),
         ("choose", "analyze.comparison.choice._candidate"),
     ],
 )
@@ -326,6 +326,8 @@ def test_a_fault_of_the_program_is_not_said_to_be_the_users(
     monkeypatch.setattr("analyze.report.output.list_figures", lambda report: [])
     assert main(words) == 0
     capsys.readouterr()
+    for scored in tmp_path.rglob("scored.npz"):  # the next report would not score again
+        scored.unlink()
 
     def faulty(*_, **__):
         return list(zip([1, 2], [1], strict=True))

@@ -21,8 +21,8 @@ import pandas as pd
 from analyze.comparison.comparisons import PRIMARY, compare
 from analyze.metrics.binned import ece
 from analyze.metrics.calibration import fit_temperature, per_example, score
-from analyze.runs.evaluation import Evaluated
 from analyze.runs.run import Run
+from analyze.runs.scored import ScoredRun
 
 WEIGHTS = {"same images": (0.85, 0.0, 0.15), "different images": (0.5, 0.35, 0.15)}
 SEED_SD = 0.02  # of c: .2 points of accuracy
@@ -41,7 +41,7 @@ def study(
     seeds: int = 10,
     losses: int = 6,
     gain: float = 0.0,
-) -> list[Evaluated]:
+) -> list[ScoredRun]:
     """One study: every loss like `ce`, but that their mu is larger by `gain`."""
     w0, w1, w2 = np.sqrt(WEIGHTS[kind])
     sizes = np.array([n_val, n])
@@ -61,7 +61,7 @@ def study(
     return runs
 
 
-def _evaluate(label: str, seed: int, test: np.ndarray, val: np.ndarray) -> Evaluated:
+def _evaluate(label: str, seed: int, test: np.ndarray, val: np.ndarray) -> ScoredRun:
     """The primary metrics alone, by the code that computes them all."""
     temperature = fit_temperature(val, np.zeros(len(val), dtype=np.int64))
     target = np.zeros(len(test), dtype=np.int64)
@@ -71,10 +71,13 @@ def _evaluate(label: str, seed: int, test: np.ndarray, val: np.ndarray) -> Evalu
     assert np.isclose(values["ece"], ece(before.confidence, before.correct))
     run = Run(Path(f"{label}-{seed}"), label, seed, {}, False, {}, {})
     primary = {name: terms[name] for name in PRIMARY}
-    return Evaluated(run, *temperature, values, primary, "", len(test))
+    undrawn = dict.fromkeys(("before", "after", "targets", "risk", "nll"))
+    return ScoredRun(
+        run, *temperature, values, primary, "", len(test), **undrawn, validation=len(val)
+    )
 
 
-def analysed(runs: list[Evaluated], seed_counts: tuple[int, ...]) -> Iterator[pd.DataFrame]:
+def analysed(runs: list[ScoredRun], seed_counts: tuple[int, ...]) -> Iterator[pd.DataFrame]:
     """What the comparisons say of the first 2 and all losses, at several numbers of seeds."""
     for seeds in seed_counts:
         for losses in (2, len(LOSSES)):

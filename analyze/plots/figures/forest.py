@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analyze.comparison.cells import PERCENT, SCALE_MARK, SHOWN, formatted, verdict_text
-from analyze.comparison.comparisons import ARBITRARY, HIGHER_IS_BETTER, IDENTICAL, PRIMARY
+from analyze.comparison.cells import SCALE_MARK, SHOWN, formatted, verdict_text
+from analyze.comparison.comparisons import ARBITRARY, IDENTICAL, PRIMARY
 from analyze.comparison.statistics import FEWEST_SEEDS
+from analyze.metrics.table import of_column
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
 from analyze.plots.style import INK, MINUS, laid_out, number, row_labels, sheet, styled, wrapped
@@ -89,10 +90,11 @@ def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: li
         bold = "bold" if called else "normal"
         axes.text(1.03, y, _outcome(row), transform=words, va="center", size=8, weight=bold)
     axes.set_title(SHOWN[metric].removesuffix(" %"))
-    unit = "percentage points" if metric in PERCENT else "nats"
-    sides = ("worse", "better") if metric in HIGHER_IS_BETTER else ("better", "worse")
+    about = of_column(metric)
+    unit = "percentage points" if about.unit == "%" else about.unit
+    sides = ("worse", "better") if about.better == "higher" else ("better", "worse")
     axes.set_xlabel(f"← {sides[0]}{SPACE}difference, {unit}{SPACE}{sides[1]} →", size=8)
-    scale = 100 if metric in PERCENT else 1
+    scale = 100 if about.unit == "%" else 1
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(scale * value, "+")))
     low, high = axes.get_xlim()

@@ -12,7 +12,8 @@ from analyze.plots.curves import RANGE, band, line
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
 from analyze.plots.style import in_percent, key, laid_out, logarithmic, sheet, styled
-from analyze.runs.reduced import POINTS, Reduced
+from analyze.runs.reduced import POINTS
+from analyze.runs.scored import ScoredRun
 
 TITLE = "Training, epoch by epoch"
 CAPTION = (
@@ -67,7 +68,7 @@ def _recorded(group: Group) -> list[str]:
     return [name for name in PANELS if any(len(_history([run], name)[0]) > 1 for run in runs)]
 
 
-def _history(runs: Sequence[Reduced], name: str) -> tuple[Floats, Floats]:
+def _history(runs: Sequence[ScoredRun], name: str) -> tuple[Floats, Floats]:
     """Epochs (E,) that all runs have, and the runs' values (runs, E); at most POINTS of them."""
     series = [
         {e["epoch"]: e[name] for e in run.history if _is_number(e.get(name)) and "epoch" in e}

@@ -20,7 +20,7 @@ from analyze.plots import multiples, render
 from analyze.plots.figures import classes, training
 from analyze.plots.figures.reliability import calibrated_band, wilson
 from analyze.plots.style import AT_HOME, PALETTE, styled, wrapped
-from analyze.runs import reduced
+from analyze.runs import archive, reduced
 
 LOSSES = {
     "ce": {"scale": 2.0, "n": 150, "classes": 5},
@@ -172,11 +172,9 @@ def test_a_runs_bins_give_its_ece(one):
             count, confidence, right = stage.bins.reshape(3, 15, 2).sum(axis=2)
             assert count.sum() == 150
             found = np.abs(confidence - right).sum() / 150
-            assert found == pytest.approx(run.one.metrics[f"ece{suffix}"])
+            assert found == pytest.approx(run.metrics[f"ece{suffix}"])
             assert stage.ece[2] == pytest.approx(found)
-            assert stage.null_ece[2] == pytest.approx(
-                run.one.metrics[f"null_ece{suffix}"], rel=0.25
-            )
+            assert stage.null_ece[2] == pytest.approx(run.metrics[f"null_ece{suffix}"], rel=0.25)
 
 
 def test_pooling_counts_the_examples_of_one_seed(one):
@@ -206,9 +204,9 @@ def test_calibrated_models_fall_into_their_band():
 
 def test_curves_agree_with_the_metrics(one):
     run = one.runs["focal:gamma=3"][1]
-    assert run.risk[-1] == pytest.approx(1 - run.one.metrics["accuracy"])
-    assert run.risk[int(0.8 * reduced.POINTS) - 1] == pytest.approx(run.one.metrics["risk_at_80"])
-    arrays = np.load(run.one.run.path / "predictions.npz")
+    assert run.risk[-1] == pytest.approx(1 - run.metrics["accuracy"])
+    assert run.risk[int(0.8 * reduced.POINTS) - 1] == pytest.approx(run.metrics["risk_at_80"])
+    arrays = np.load(run.run.path / "predictions.npz")
     for place in (0, 13, 40):
         expected = metrics(
             arrays["test_logits"],
@@ -232,12 +230,9 @@ def test_classes_add_up_to_the_whole(one):
     )
 
 
-def test_each_file_of_predictions_is_read_once(report, monkeypatch):
-    read = []
-    real = reduced.load_predictions
-    monkeypatch.setattr(reduced, "load_predictions", lambda path: read.append(path) or real(path))
+def test_figures_read_no_predictions(report, monkeypatch):
+    monkeypatch.setattr(archive, "load_arrays", None)
     assert len(plots.list_figures(report)) == len(KINDS)
-    assert sorted(read) == sorted(one.run.path / "predictions.npz" for one in report.evaluated)
 
 
 def test_long_histories_are_thinned_and_broken_values_left_out(tmp_path):

@@ -13,9 +13,9 @@ from analyze.comparison.covariance import FILE, covariances
 from analyze.comparison.report import build_report
 from analyze.report.kept import write_runs
 from analyze.report.page import render_page
-from analyze.runs.evaluation import evaluate_run
-from analyze.runs.reduced import FILE as REDUCED
+from analyze.runs.evaluation import score_run
 from analyze.runs.run import read_run
+from analyze.runs.scored import KEPT as REDUCED
 
 TABLES = ["runs.csv", "losses.csv", "comparisons.csv", "losses.md", "losses.tex"]
 
@@ -239,7 +239,7 @@ def test_a_layout_that_needs_predictions_refuses(copy, tmp_path, capsys):
 
 def test_covariances_are_those_of_numpy_and_equal_for_equal_runs(tmp_path):
     folders = write_study(tmp_path, {"ce": {"n": 333}, "focal": {"n": 333}}, range(2))
-    runs = [evaluate_run(read_run(folder)) for folder in folders]
+    runs = [score_run(read_run(folder)) for folder in folders]
     runs.append(runs[0])
     found = covariances(runs)
     for name, matrix in found.items():

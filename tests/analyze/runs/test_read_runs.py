@@ -8,7 +8,7 @@ import pytest
 from analyze_runs import predictions, write_run, write_study
 
 from analyze.errors import UsageError
-from analyze.runs.evaluation import Evaluated, evaluate_run, same_examples
+from analyze.runs.evaluation import ScoredRun, same_examples, score_run
 from analyze.runs.run import (
     LeftOut,
     Run,
@@ -173,7 +173,7 @@ def test_a_spoilt_run_is_left_out_with_the_reason_in_one_line(tmp_path, case):
     spoil(folder)
     result = read_run(folder)
     if isinstance(result, Run):
-        result = evaluate_run(result)
+        result = score_run(result)
     assert isinstance(result, LeftOut)
     assert result.reason.startswith("broken: ")
     with pytest.raises(AssertionError, match=reason):
@@ -195,11 +195,11 @@ def test_nothing_is_unpickled(tmp_path):
     folder = write_run(tmp_path, predictions(0, n=50))
     trap = np.array([Trap(tmp_path / "sprung")], dtype=object)
     np.savez(folder / "predictions.npz", test_logits=trap, allow_pickle=True)
-    result = evaluate_run(read_run(folder))
+    result = score_run(read_run(folder))
     assert "holds pickled objects, which are not loaded" in result.reason
     np.save(folder / "predictions.npy", trap, allow_pickle=True)
     (folder / "predictions.npy").replace(folder / "predictions.npz")
-    assert "is no npz file" in evaluate_run(read_run(folder)).reason
+    assert "is no npz file" in score_run(read_run(folder)).reason
     assert not (tmp_path / "sprung").exists()
 
 
@@ -208,7 +208,7 @@ def test_a_run_with_probabilities_is_left_out_and_says_why(tmp_path):
     folder = write_run(tmp_path, arrays)
     arrays["test_probs"] = np.full_like(arrays.pop("test_logits"), 0.1)
     np.savez(folder / "predictions.npz", **arrays)
-    assert "has probabilities, a report needs logits" in evaluate_run(read_run(folder)).reason
+    assert "has probabilities, a report needs logits" in score_run(read_run(folder)).reason
 
 
 def test_of_two_runs_with_one_config_the_first_counts(tmp_path):
@@ -224,10 +224,10 @@ def test_examples_are_put_in_the_order_of_their_index(tmp_path):
     arrays = predictions(0, n=50)
     order = np.random.default_rng(0).permutation(50)
     shuffled = arrays | {name: arrays[name][order] for name in arrays if name.startswith("test_")}
-    a = evaluate_run(read_run(write_run(tmp_path / "a", arrays)))
-    b = evaluate_run(read_run(write_run(tmp_path / "b", shuffled)))
-    assert isinstance(a, Evaluated)
-    assert isinstance(b, Evaluated)
+    a = score_run(read_run(write_run(tmp_path / "a", arrays)))
+    b = score_run(read_run(write_run(tmp_path / "b", shuffled)))
+    assert isinstance(a, ScoredRun)
+    assert isinstance(b, ScoredRun)
     assert a.examples == b.examples
     for name in a.per_example:
         assert a.per_example[name] == pytest.approx(b.per_example[name], abs=1e-15)
@@ -239,7 +239,7 @@ def test_runs_on_other_test_examples_are_left_out(tmp_path):
     folders.append(write_run(tmp_path, arrays | {"test_index": np.arange(1, 51)}, seed=7))
     relabelled = arrays | {"test_targets": (arrays["test_targets"] + 1) % 10}
     folders.append(write_run(tmp_path, relabelled, seed=8))
-    kept, left_out = same_examples([evaluate_run(read_run(folder)) for folder in folders])
+    kept, left_out = same_examples([score_run(read_run(folder)) for folder in folders])
     assert [one.run.seed for one in kept] == [0, 1, 2]
     assert [out.seed for out in left_out] == [7, 8]
     assert "test examples or their labels are not those" in left_out[0].reason

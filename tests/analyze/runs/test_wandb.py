@@ -22,7 +22,7 @@ from analyze.errors import UsageError
 from analyze.execute import NOTEBOOKS, execute
 from analyze.metrics.calibration import evaluate
 from analyze.report.wandb_report import log_report
-from analyze.runs.evaluation import Evaluated, evaluate_run
+from analyze.runs.evaluation import ScoredRun, score_run
 from analyze.runs.run import LeftOut, read_history, read_run
 from analyze.runs.sources import resolve, wandb_client
 from analyze.runs.sources.tracked import as_trained
@@ -275,7 +275,7 @@ def test_an_offline_run_that_was_continued_is_put_together(here, tmp_path):
         (folder / name).unlink()
     (made,), _ = resolve([folder, tmp_path / "copy"])
     assert [row["epoch"] for row in read_history(made)] == [1, 2]
-    assert isinstance(evaluate_run(read_run(made)), Evaluated)
+    assert isinstance(score_run(read_run(made)), ScoredRun)
 
 
 def test_an_online_run_that_was_continued_is_put_together(server, tmp_path):
