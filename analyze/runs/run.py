@@ -153,7 +153,7 @@ def _align(runs: Sequence[Run | LeftOut]) -> None:
     """
     neutral: dict[str, Any] = {}
     for run in runs:
-        neutral |= run.described.get("neutral", {}) if isinstance(run, Run) else {}
+        neutral |= (run.described.get("neutral") or {}) if isinstance(run, Run) else {}
     paths: dict[str, str] = {}
     for setting in (run.setting for run in runs if run.setting is not None):
         for name in neutral:

@@ -201,7 +201,7 @@ class Record:
             "instance": str(known.get("instance") or secrets.token_hex(4)),
             "images": None if "data_dir" in bookkeeping else self.config.images[0],
             "bookkeeping": bookkeeping,
-            "neutral": neutral_values(),
+            "neutral": neutral_values() or None,
         }
 
     def _rewind(self, epoch: int) -> list[dict[str, Any]]:
