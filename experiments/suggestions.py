@@ -132,7 +132,7 @@ def for_option(name: str, known: Collection[str]) -> str:
     if reason and said not in known:
         return f"; {reason}"
     harmless = [option for option in known if option not in _DESTROYS]
-    meant = _MEANT.get(name, said)
+    meant: str | None = _MEANT.get(name, said)
     if meant not in harmless:
         meant = next(iter(difflib.get_close_matches(name, harmless, n=1, cutoff=0.7)), None)
     return f"; did you mean --{meant.replace('_', '-')}?" if meant else ""
