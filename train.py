@@ -25,7 +25,8 @@ def _interrupted() -> int:
 
 
 def _run() -> int:
-    from experiments.config import Refused, parse
+    from experiments.command_line import parse
+    from experiments.config import Refused
     from experiments.machine.output import outlive_readers, print_anything
     from experiments.machine.signals import interrupted
 

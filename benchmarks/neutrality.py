@@ -64,11 +64,11 @@ WAYS: dict[str, Callable[[], list[str] | None]] = {
 def train(way: str, output: str) -> None:
     """The run with one optimisation taken out."""
     options = WAYS[way]() or []
-    from experiments import config
+    from experiments import command_line
     from experiments.training import trainer
 
     words = [*RUN.split(), *options, "--wandb", "disabled", "--output", output, "--name", way]
-    trainer.train(config.parse(words))
+    trainer.train(command_line.parse(words))
 
 
 def main() -> None:

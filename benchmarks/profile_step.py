@@ -45,13 +45,13 @@ def shares(model: str, size: int, steps: int, operations: bool) -> list[tuple[st
     """(kind or operation, share of the time), the largest first; on a GPU its utilisation last."""
     from torch.profiler import ProfilerActivity, profile
 
-    from experiments.training.optimisation import sgd
+    from experiments.training.optimisation import create
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     trainer = prepared(model, batch_size=size)
     accelerator, network = trainer.accelerator, trainer.learner.network
     images, targets = batch(trainer.learner.pipeline, slice(size))
-    optimizer = sgd(network, trainer.config)
+    optimizer = create(network, trainer.config)
     network.train()
 
     for _ in range(WARM_UP):

@@ -86,13 +86,13 @@ class BareSteps:
     """Forward, backward and step on tensors that are ready."""
 
     def __init__(self, trainer) -> None:
-        from experiments.training.optimisation import sgd
+        from experiments.training.optimisation import create
 
         pipeline = trainer.learner.pipeline
         size = trainer.config.batch_size
         self.batches = [batch(pipeline, slice(i * size, (i + 1) * size)) for i in range(4)]
         self.accelerator, self.network = trainer.accelerator, trainer.learner.network
-        self.optimizer = sgd(self.network, trainer.config)
+        self.optimizer = create(self.network, trainer.config)
 
     def __call__(self, steps: int) -> None:
         """Take so many steps."""

@@ -1,6 +1,10 @@
-"""What other libraries' errors say, in a line."""
+"""Errors: our own, and what other libraries' say, in a line."""
 
 from __future__ import annotations
+
+
+class Refused(ValueError):
+    """Bad input, found before training: one line that says what, where and what to do."""
 
 
 def first_line(error: BaseException) -> str:

@@ -63,7 +63,7 @@ _OTHERS = {
 }
 _MEANT = {other: ours for ours, others in _OTHERS.items() for other in others.split()}
 
-# What is no option here, and why.
+# What is no option here, and why; once there is one of the first name, it is meant.
 _SAID = {
     "resume resume_from resume_from_checkpoint auto_resume resume_path continue continue_training "
     "checkpoint ckpt ckpt_path load load_from start_epoch restart": "the same command again "
@@ -86,7 +86,9 @@ _SAID = {
     "overwrite force clean overwrite_output_dir": "a finished run is left alone; --help says how "
     "to train it anew",
 }
-_REASONS = {name: reason for names, reason in _SAID.items() for name in names.split()}
+_REASONS = {
+    name: (names.split()[0], reason) for names, reason in _SAID.items() for name in names.split()
+}
 
 # Values by meaning, likewise.
 _VALUES = {
@@ -126,10 +128,11 @@ def for_option(name: str, known: Collection[str]) -> str:
         ''
     """
     name = re.sub(r"\W", "_", name.lower())
-    if reason := _REASONS.get(name):
+    said, reason = _REASONS.get(name, ("", ""))
+    if reason and said not in known:
         return f"; {reason}"
     harmless = [option for option in known if option not in _DESTROYS]
-    meant = _MEANT.get(name)
+    meant: str | None = _MEANT.get(name, said)
     if meant not in harmless:
         meant = next(iter(difflib.get_close_matches(name, harmless, n=1, cutoff=0.7)), None)
     return f"; did you mean --{meant.replace('_', '-')}?" if meant else ""

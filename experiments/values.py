@@ -1,18 +1,108 @@
-"""Values of options, as texts of a command line or as study files and W&B write them."""
+"""Values of options: what they may be, and how command lines, study files and W&B write them."""
 
 from __future__ import annotations
 
 import ast
+import math
+import os
+import re
+from collections.abc import Callable, Collection
+from enum import Enum
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from experiments import suggestions
+from experiments.errors import Refused
+
+LONGEST_NAME = 255  # what file systems allow, in bytes
 
 
-def convert(text: str, kind: object) -> Any:  # noqa: ANN401 (as `kind` says)
-    """A text as the type of an option.
+class Rule(NamedTuple):
+    """What the values of an option must be.
+
+    Attributes:
+        text: that in words.
+        holds: whether a value is.
+        choices: the values that there are, where they have names.
+    """
+
+    text: str
+    holds: Callable[[Any], bool]
+    choices: Collection[str] = ()
+
+    def require(self, option: str, value: object) -> None:
+        """Refuse a value of an option that is none of these."""
+        if not self.holds(value):
+            hint = suggestions.for_value(str(value), self.choices)
+            raise Refused(f"{flag(option)} must be {self.text}, got {str(value)!r}{hint}")
+
+
+class Neutral(NamedTuple):
+    """The value at which an option changes nothing, and takes no part in the hash of a run.
+
+    An option that is added has one, so that the runs that were trained before keep their names.
+    """
+
+    value: Any
+
+
+class Mark(Enum):
+    """What else is to be known of an option."""
+
+    BOOKKEEPING = "it takes no part in the hash of a run"
+    JUDGES = "it says nothing of what the model learns, but takes part in the hash"
+    PATH = "it is a path, or empty"
+    LIST = "study files may give a list"
+
+
+def one_of(choices: Collection[str], *others: str) -> Rule:
+    """One of the choices; or one of other forms, such as timm:NAME."""
+    *first, last = [*choices, *others]
+    prefixes = tuple(other.partition(":")[0] + ":" for other in others)
+    text = f"one of {', '.join(first)}, or {last}" if others else f"one of {', '.join(choices)}"
+    return Rule(text, lambda v: v in choices or v.startswith(prefixes), tuple(choices))
+
+
+AT_LEAST_0 = Rule("at least 0", lambda v: v >= 0)
+AT_LEAST_1 = Rule("at least 1", lambda v: v >= 1)
+POSITIVE = Rule("a positive number", lambda v: 0 < v < math.inf)
+FROM_1 = Rule("a number >= 1", lambda v: 1 <= v < math.inf)
+NOT_NEGATIVE = Rule("a number >= 0", lambda v: 0 <= v < math.inf)
+BELOW_1 = Rule("in [0, 1)", lambda v: 0 <= v < 1)
+SEED = Rule("from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)
+STRENGTH = Rule("0, or from 0.01 to 100", lambda v: v == 0 or 0.01 <= v <= 100)
+NOT_EMPTY = Rule("not empty", bool)
+FOLDER_NAME = Rule(
+    f"a folder's name of at most {LONGEST_NAME} bytes, without / and not starting with a dot",
+    lambda v: "/" not in v and not v.startswith(".") and len(os.fsencode(v)) <= LONGEST_NAME,
+)
+
+
+def flag(option: str) -> str:
+    """``--batch-size`` of batch_size."""
+    return "--" + option.replace("_", "-")
+
+
+def convert(option: str, value: object, kind: object, marks: Collection[object]) -> Any:  # noqa: ANN401
+    """A text from a command line, or a value from a study file, as the type of an option.
 
     Raises:
-        ValueError: saying what it must be.
+        Refused: if it is none.
     """
+    try:
+        text = _join(value) if Mark.LIST in marks else str(value)
+        if text.startswith("~") and (kind is Path or Mark.PATH in marks):
+            text = str(expanded(flag(option), text))
+        return _convert(text, kind)
+    except Refused:
+        raise
+    except ValueError as error:
+        raise Refused(f"{flag(option)} must be {error}, got {str(value)!r}") from None
+
+
+def _convert(text: str, kind: object) -> Any:  # noqa: ANN401 (as `kind` says)
+    """A text as a type; a ValueError says what it must be."""
     if "\0" in text:
         raise ValueError("without the character NUL")
     if kind is bool:
@@ -38,7 +128,7 @@ def _integer(text: str) -> int:
         raise
 
 
-def join(value: object) -> str:
+def _join(value: object) -> str:
     """``1,2.5`` of the list [1, 2.5], or of its text, which is how W&B's agent passes it on.
 
     Whatever is no list stays as it is.
@@ -60,3 +150,79 @@ def join(value: object) -> str:
         str(int(item)) if isinstance(item, float) and item.is_integer() else str(item)
         for item in items
     )
+
+
+def parse_interval(text: str) -> tuple[int, float]:
+    """``"200"`` -> (200 steps, inf seconds); ``"5m"`` -> (no steps: 0, 300 seconds).
+
+    Raises:
+        Refused: if it is neither.
+    """
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)m", text):
+        if float(match[1]) > 0:
+            return 0, 60 * float(match[1])
+    elif text.isdigit() and int(text) > 0:
+        return int(text), math.inf
+    raise Refused(
+        f"--checkpoint-every must be a number of steps (200) or minutes (5m), got {text!r}"
+    )
+
+
+def parse_milestones(text: str, epochs: int) -> list[Fraction]:
+    """``"0.5,0.75"`` or, in epochs, ``"150,250"`` -> fractions of the run, exact and ascending.
+
+    Raises:
+        Refused: if they are not ascending numbers within the run, all fractions or all epochs.
+    """
+    try:
+        values = [Fraction(part) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        values = []
+    in_epochs = all(v >= 1 for v in values)
+    fractions = [v / epochs for v in values] if in_epochs else values
+    ascending = fractions == sorted(fractions)
+    if not (fractions and ascending and all(0 < v < 1 for v in fractions)):
+        raise Refused(
+            "--milestones must be ascending fractions of the run (0.5,0.75), or epochs before its "
+            f"last (150,250), got {text!r} with --epochs {epochs}"
+        )
+    return fractions
+
+
+def parse_class_weights(text: str) -> tuple[str, list[float]]:
+    """``"effective:0.999"`` -> ("effective", [0.999]); ``"1,2"`` -> ("given", [1.0, 2.0]).
+
+    ``none`` and ``balanced`` have no numbers.
+
+    Raises:
+        Refused: if it is none of these.
+    """
+    if text in ("none", "balanced"):
+        return text, []
+    kind = "effective" if text.startswith("effective:") else "given"
+    try:
+        numbers = [float(part) for part in text.removeprefix("effective:").split(",")]
+    except ValueError:
+        numbers = []
+    if kind == "effective":
+        fits = len(numbers) == 1 and 0 <= numbers[0] < 1
+    else:
+        fits = all(0 <= w < math.inf for w in numbers) and any(numbers)
+    if not fits:
+        raise Refused(
+            "--class-weights must be none, balanced, effective:BETA with BETA in [0, 1), or a "
+            f"weight >= 0 for each class (1,2.5,...), not all zero, got {text!r}"
+        )
+    return kind, numbers
+
+
+def expanded(what: str, path: str) -> Path:
+    """A path with the home folder for ~, which no shell replaces in ``--output=~/x`` or a file.
+
+    Raises:
+        Refused: naming what the path is, where there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise Refused(f"{what} {path}: there is no such home folder") from error

@@ -67,7 +67,7 @@ def test_text_is_utf_8_whatever_the_locale():
             assert list(text_without_encoding(path)) == [], path
 
 
-@pytest.mark.parametrize("module", ["experiments.config"])
+@pytest.mark.parametrize("module", ["experiments.config", "experiments.command_line"])
 def test_options_need_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert (

@@ -15,8 +15,8 @@ from accelerate.commands.launch import launch_command_parser
 from PIL import Image
 from small_runs import ROOT, blocks, environment
 
-from experiments import config
 from experiments.__main__ import command_line
+from experiments.command_line import parse
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TINY = "--dataset digits --model resnet8 --epochs 1"
@@ -41,7 +41,7 @@ def launched(command):
     options = launch_command_parser().parse_args(words[2:])
     assert options.training_script == "train.py"
     assert options.multi_gpu
-    config.parse(options.training_script_args)
+    parse(options.training_script_args)
 
 
 def submitted(command):

@@ -9,7 +9,7 @@ from analyze.comparison.covariance import FILE as COVARIANCES
 from analyze.comparison.covariance import write_covariances
 from analyze.comparison.report import Report
 from analyze.errors import UsageError, writing
-from analyze.runs.run import BOOKKEEPING, FAILURE
+from analyze.runs.run import FAILURE, bookkeeping
 from analyze.runs.scored import KEPT, write_kept
 
 # Options that tell the reader something; the other bookkeeping names places on one's machine.
@@ -82,8 +82,7 @@ def _copy_said(source: Path, folder: Path) -> None:
     folder.mkdir()
     described = json.loads((source / "config.json").read_bytes())
     config = described["config"]
-    told = _TOLD | ({"data_dir"} if config.get("dataset") == "folder" else set())
-    hidden = BOOKKEEPING - told
+    hidden = bookkeeping(described) - _TOLD
     described["config"] = {k: v for k, v in config.items() if k not in hidden}
     described.pop("wandb", None)  # where W&B or its folder had it
     (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

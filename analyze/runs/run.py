@@ -9,8 +9,9 @@ from typing import Any
 
 from analyze.errors import UsageError
 
-# Options that say where a run went and how it was watched and judged, not what it learned.
-BOOKKEEPING = frozenset(
+# Options that say where a run went and how it was watched and judged, not what it learned: of runs
+# whose config.json does not say so itself.
+_BOOKKEEPING = frozenset(
     (
         *("output", "study", "name", "wandb", "project", "group", "tags"),
         *("fresh", "checkpoint_every", "threads", "data_dir", "test_probabilities"),
@@ -132,8 +133,9 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
     """
     runs: dict[tuple[str, str, int], Run] = {}
     left_out = []
-    for folder in find_run_folders(paths):
-        found = read_run(folder)
+    everything = [read_run(folder) for folder in find_run_folders(paths)]
+    _align(everything)
+    for found in everything:
         if isinstance(found, LeftOut):
             left_out.append(found)
             continue
@@ -141,6 +143,25 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
         if first is not found:
             left_out.append(found.left_out(f"the same loss, seed and setting as {first.path}"))
     return list(runs.values()), left_out
+
+
+def _align(runs: Sequence[Run | LeftOut]) -> None:
+    """Lets the settings of runs of different versions and places look alike where they are.
+
+    An option that came after a run has the value at which it changes nothing. The same images have
+    the first path that leads to them; where others were there before, their digest tells.
+    """
+    neutral: dict[str, Any] = {}
+    for run in runs:
+        neutral |= (run.described.get("neutral") or {}) if isinstance(run, Run) else {}
+    paths: dict[str, str] = {}
+    for setting in (run.setting for run in runs if run.setting is not None):
+        for name in neutral:
+            setting.setdefault(name, _whole(neutral[name]))
+        if images := setting.pop("images", None):
+            path = setting["data_dir"]
+            own = f"{path} ({images})" if path in paths.values() else path
+            setting["data_dir"] = paths.setdefault(images, own)
 
 
 def read_run(folder: Path) -> Run | LeftOut:
@@ -183,12 +204,22 @@ def _identity(described: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
         raise UsageError(f"config.json has no loss, got {loss!r}")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise UsageError(f"config.json has no seed, got {seed!r}")
-    setting = {k: v for k, v in config.items() if k not in BOOKKEEPING | {"loss", "seed"}}
-    if config.get("dataset") == "folder":
-        setting["data_dir"] = config.get("data_dir")  # there, it says which data
+    setting = {k: v for k, v in config.items() if k not in bookkeeping(described)}
+    del setting["loss"], setting["seed"]
+    if images := described.get("images"):
+        setting["images"] = images
     if "precision" in described:
         setting["mixed_precision"] = described["precision"]  # what "auto" came to
     return loss, seed, {name: _whole(setting[name]) for name in sorted(setting)}
+
+
+def bookkeeping(described: dict[str, Any]) -> set[str]:
+    """The options that do not bear on what a run has learned, as its config.json says.
+
+    The path of a user's own images is none of them: it says which data.
+    """
+    own = {"data_dir"} if described["config"].get("dataset") == "folder" else set()
+    return set(described.get("bookkeeping", _BOOKKEEPING - own))
 
 
 def _whole(value: object) -> object:

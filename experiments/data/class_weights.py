@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiments.config import Refused, parse_class_weights
 from experiments.data.labels import class_counts
+from experiments.errors import Refused
+from experiments.values import parse_class_weights
 
 
 def resolve(spec: str, targets: Tensor, classes: tuple[str, ...]) -> Tensor | None:

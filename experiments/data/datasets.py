@@ -16,18 +16,17 @@ Validation and test images keep the labels that the data set gives them.
 from __future__ import annotations
 
 import hashlib
-import urllib.error
+import pkgutil
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.catalogue import DATASETS
 from experiments.config import Refused, RunConfig
-from experiments.data import class_weights, folder, image_files, label_file, labels, selection
-from experiments.machine import locks
+from experiments.data import class_weights, label_file, labels, selection
 from experiments.machine.fingerprint import fingerprint
 from experiments.randomness import Stream
 
@@ -111,12 +110,7 @@ def load(config: RunConfig) -> Data:
     Raises:
         Refused: where data or labels are missing, broken, or too few for the split.
     """
-    if config.dataset == "digits":
-        source = _digits()
-    elif config.dataset == "folder":
-        source = _folder(config.data_dir, config.image_size)
-    else:
-        source = _cifar(config.dataset, config.data_dir)
+    source: Source = pkgutil.resolve_name(DATASETS[config.dataset].load)(config)
     train, val = split(source.train, config.val_size, config.split_seed)
     published = select(train, source.classes, config)
     train, notes = _relabelled(published, len(source.train), source.classes, config)
@@ -224,67 +218,3 @@ def _moments(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         # A constant channel has no spread to divide by.
         std.append(max(float((share * (levels - centre) ** 2).sum().sqrt()), 1e-3))
     return tuple(mean), tuple(std)
-
-
-def _images(pixels: Tensor, targets: object) -> Images:
-    labels = torch.as_tensor(np.asarray(targets), dtype=torch.int64)
-    return Images(pixels.contiguous(), labels, torch.arange(len(labels)))
-
-
-def _digits() -> Source:
-    """1,797 handwritten digits of 8x8 pixels from scikit-learn; every fourth is a test image."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))[:, None]
-    targets = torch.from_numpy(digits.target).long()
-    test = torch.arange(len(targets)) % 4 == 3
-    return Source(
-        _images(pixels[~test], targets[~test]),
-        _images(pixels[test], targets[test]),
-        tuple(str(digit) for digit in range(10)),
-    )
-
-
-def _cifar(name: str, root: Path) -> Source:
-    """CIFAR-10 or -100 (Krizhevsky 2009), downloaded and checked by torchvision."""
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    ways_out = (
-        f"Put {dataset.filename} into {root} (or name another folder with --data-dir), or train "
-        "on your own images with --dataset folder --data-dir DIR, or on the digits that need no "
-        "download with --dataset digits."
-    )
-    try:
-        with locks.alone(root / f".{name}.lock"):  # other runs may want to download it, too
-            train, test = (dataset(root, train=part, download=True) for part in (True, False))
-    except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
-        reason = getattr(error, "reason", error)
-        raise Refused(
-            f"{name} is not in {root} and could not be downloaded ({reason}). {ways_out}"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise Refused(
-            f"{name} in {root} is damaged or unreadable ({error}). {ways_out}"
-        ) from error
-    parts = [
-        _images(torch.from_numpy(part.data).permute(0, 3, 1, 2), part.targets)
-        for part in (train, test)
-    ]
-    return Source(parts[0], parts[1], tuple(train.classes))
-
-
-def _folder(root: Path, image_size: int) -> Source:
-    """``root/train/CLASS/*`` and ``root/test/CLASS/*``, the layout of ImageFolder."""
-    try:
-        decoded = folder.read(root, image_size)
-    except MemoryError as error:
-        raise Refused(
-            f"--image-size {image_size}: memory does not hold the images ({error}): choose a "
-            "smaller size"
-        ) from error
-    parts = [
-        _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p]) for p in image_files.PARTS
-    ]
-    return Source(parts[0], parts[1], decoded.classes, tuple(decoded.remarks))

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from experiments import image_files
 from experiments.config import Refused
-from experiments.data import image_files
-from experiments.data.image_files import PARTS, File
+from experiments.image_files import PARTS, File
 from experiments.machine import cores, locks
 from experiments.machine.progress import Progress
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from experiments.catalogue import DATASETS
 from experiments.config import RunConfig
 from experiments.data.datasets import Images
 from experiments.data.mixing import Mix, as_probabilities, draw, outside, span
@@ -84,8 +85,7 @@ class Augmentation:
     def of(cls, config: RunConfig, height: int) -> Augmentation:
         """What a run asks for, for images of this height."""
         moves = config.augment != "none"
-        # A mirrored digit is another digit, or none.
-        mirrors = config.augment == "standard" or config.dataset != "digits"
+        mirrors = config.augment == "standard" or DATASETS[config.dataset].flips
         return cls(
             crop=height // 8 if moves else 0,
             flip=moves and mirrors,

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.config import Refused, RunConfig
+from experiments.config import Refused, RunConfig, neutral_values
 from experiments.errors import first_line
 from experiments.machine import locks
 from experiments.runs import checkpoint, loss_source, provenance, tensors, tracking
@@ -123,14 +123,9 @@ class Record:
 
     def _check_same_run(self) -> None:
         known = read_json(self.folder / "config.json")
-        if known is None or known.get("hash") == self.config.hash:
+        if known is None or known.get("hash") in self.config.hashes:
             return
-        before, now = known.get("config", {}), self.config.identity()
-        changes = [
-            f"--{key.replace('_', '-')} {before.get(key)!s} -> {now[key]!s}"
-            for key in now
-            if before.get(key) != now[key]
-        ]
+        changes = self.config.differences(known)
         raise Refused(
             f"{self.folder} holds a run with other options ({', '.join(changes)}): "
             "give this one another --name, or start anew with --fresh"
@@ -172,15 +167,14 @@ class Record:
             Refused: where the run began with other data than these, under the same options, or
                 the metrics of its epochs are missing.
         """
-        if state and state["hash"] != self.config.hash:
+        if state and state["hash"] not in self.config.hashes:
             raise Refused(f"{self.checkpoints} is of a run with other options: use --fresh")
         begun = read_json(self.folder / "config.json") if state else None
         self._check_same_data(begun or {}, resolved)
         epochs = self._rewind(state["epoch"] if state else 0)
         described = {
             "name": self.config.run_name,
-            "hash": self.config.hash,
-            "instance": self._instance(),
+            **self._identity(),
             **resolved,
             "loss_sources": loss_source.fingerprints(self.config.loss) or None,
             "commit": provenance.commit(),
@@ -195,10 +189,20 @@ class Record:
         self._tracker.retell(epochs)
         return changes
 
-    def _instance(self) -> str:
-        """What tells this training from another with the same options; a resumed one keeps it."""
+    def _identity(self) -> dict[str, Any]:
+        """What tells this training from others, of the same options too; a resumed one keeps it.
+
+        And which options say nothing of what it learns, for those who compare runs.
+        """
         known = read_json(self.folder / "config.json") or {}
-        return str(known.get("instance") or secrets.token_hex(4))
+        bookkeeping = self.config.unlearned()
+        return {
+            "hash": known.get("hash", self.config.hash),
+            "instance": str(known.get("instance") or secrets.token_hex(4)),
+            "images": None if "data_dir" in bookkeeping else self.config.images[0],
+            "bookkeeping": bookkeeping,
+            "neutral": neutral_values() or None,
+        }
 
     def _rewind(self, epoch: int) -> list[dict[str, Any]]:
         """Keep the metrics of the first ``epoch`` epochs: those after them are trained again.

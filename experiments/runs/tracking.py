@@ -167,7 +167,7 @@ def _init(
         project=config.project or settings.project or _PROJECT,
         group=(group or f"{config.study}/{config.loss}/{_digest(without_seed)}")[:128],
         name=settings.run_name or f"{config.loss}-s{config.seed}",
-        id=f"{config.hash}-{described.get('instance')}",
+        id=f"{described.get('hash', config.hash)}-{described.get('instance')}",
         job_type="train",
         tags=tags or None,  # None: W&B's client looks at $WANDB_TAGS
         config=config.to_dict() | {"resolved": dict(described)},

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments import config
-from experiments.config import Refused, RunConfig, expanded
+from experiments.config import Refused, RunConfig
 from experiments.study import sweep_file
 from experiments.study.sweep_file import Choice
+from experiments.values import expanded
 
 SHIPPED = Path(__file__).parents[1] / "studies"
 

@@ -14,6 +14,7 @@ import yaml
 
 from experiments import config
 from experiments.config import Refused, RunConfig
+from experiments.values import Mark
 
 # What a file may say beside its parameters without changing which runs there are.
 _TEXTS = ("name", "description", "project", "entity", "program")
@@ -168,8 +169,8 @@ def _choices(
 
 def _value(loader: yaml.SafeLoader, option: str, where: str, node: yaml.Node) -> Any:  # noqa: ANN401
     """A text, a number or a truth value; where the option takes several, also a list of them."""
-    kind = config.kind(option)
-    if isinstance(node, yaml.SequenceNode) and option in config.LISTS:
+    kind = config.kinds().get(option)
+    if isinstance(node, yaml.SequenceNode) and Mark.LIST in config.marks(option):
         items = [_scalar(loader, option, list, where, item) for item in node.value]
         if items and all(isinstance(item, str | int | float) for item in items):
             return items

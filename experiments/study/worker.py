@@ -15,6 +15,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import IO
 
+from experiments.catalogue import DATASETS, model
 from experiments.config import Refused, RunConfig
 from experiments.errors import first_line
 from experiments.machine import locks
@@ -25,8 +26,6 @@ from experiments.runs import state
 TAKEN = 75
 # What a terminal, a batch system or a user sends, and the launcher's server has to outlive.
 UNHEARD = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-
-_OF_TIMM = ("resnet18", "resnet34", "resnet50")
 
 
 def _complain(reason: str) -> None:
@@ -156,19 +155,12 @@ def modules(runs: Iterable[RunConfig]) -> list[str]:
     """What the server imports ahead, so that each run starts at once.
 
     Beside the trainer, what it would import in passing: torch's compiler with the first
-    optimizer, W&B's parts with the first run, the data set's library.
+    optimizer, W&B's parts with the first run, the libraries of data sets and models.
     """
     wanted = ["experiments.training.trainer", "torch._dynamo"]
-    libraries = {
-        "digits": ["sklearn.datasets"],
-        "cifar10": ["torchvision.datasets"],
-        "cifar100": ["torchvision.datasets"],
-    }
     runs = list(runs)
-    for dataset in sorted({run.dataset for run in runs}):
-        wanted += libraries.get(dataset, [])
+    entries = [DATASETS[run.dataset] for run in runs] + [model(run.model) for run in runs]
+    wanted += dict.fromkeys(library for entry in entries for library in entry.libraries)
     if any(run.wandb != "disabled" for run in runs):
         wanted += ["wandb.sdk.launch", "requests.sessions"]
-    if any(run.model.startswith(("timm:", *_OF_TIMM)) for run in runs):
-        wanted += ["timm"]
     return wanted

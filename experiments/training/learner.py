@@ -73,7 +73,7 @@ class Learner:
         self.criterion = criterion.to(device)
         trainable = nn.ModuleList([self.network, self.criterion])
         self.model, self.optimizer = accelerator.prepare(
-            self.network, optimisation.sgd(trainable, config)
+            self.network, optimisation.create(trainable, config)
         )
         temperature = config.temperature if self.teacher else 1.0
         self.objective = Objective(self.criterion, accelerator, temperature)
@@ -175,17 +175,12 @@ class Learner:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All tensors that the rest of the run depends on, for a checkpoint."""
         self.share_batchnorm()
-        momentum = {
-            str(i): self.optimizer.state[parameter]["momentum_buffer"]
-            for i, parameter in enumerate(self._parameters())
-            if self.optimizer.state[parameter].get("momentum_buffer") is not None
-        }
         # The epoch's sums are over this process's shares; the checkpoint has those of all.
         sums = distributed.summed(self.accelerator, self.objective.sums)
         return {
             "model": self.network.state_dict(),
             "criterion": self.criterion.state_dict(),
-            "momentum": momentum,
+            "optimizer": optimisation.state_tensors(self.optimizer),
             "sums": {"sums": sums},
         }
 
@@ -202,12 +197,8 @@ class Learner:
         self.criterion.load_state_dict(tensors["criterion"])
         if self.accelerator.is_main_process:
             self.objective.sums.copy_(tensors["sums"]["sums"])
-        for i, parameter in enumerate(self._parameters()):
-            if (buffer := tensors["momentum"].get(str(i))) is not None:
-                kept = torch.empty_like(parameter).copy_(buffer)
-                self.optimizer.state[parameter]["momentum_buffer"] = kept
+        # The group had this name when there was SGD alone.
+        kept = tensors.get("optimizer", tensors.get("momentum", {}))
+        optimisation.restore(self.optimizer, kept)
         if self.accelerator.scaler and scaler:
             self.accelerator.scaler.load_state_dict(scaler)
-
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import copy
 import difflib
+import pkgutil
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from experiments import catalogue
 from experiments.config import Refused, RunConfig
 from experiments.errors import first_line
-
-_CIFAR_DEPTHS = {f"resnet{6 * n + 2}": n for n in (1, 3, 5, 7, 9, 18)}
-_IMAGENET_MODELS = ("resnet18", "resnet34", "resnet50")
 
 
 class BasicBlock(nn.Module):
@@ -97,7 +96,7 @@ def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Modul
     """The model of that name, with initial weights drawn from ``seed`` alone.
 
     Args:
-        name: ``resnet8 ... resnet110``, ``resnet18|34|50`` or ``timm:NAME``.
+        name: of the catalogue, or ``timm:NAME``.
         num_classes: C.
         in_channels: channels of the images.
         seed: of the weights; torch's global state is left as it was.
@@ -107,12 +106,10 @@ def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Modul
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name in _CIFAR_DEPTHS:
-            model: nn.Module = CifarResNet(_CIFAR_DEPTHS[name], num_classes, in_channels)
-        else:
-            model = _from_timm(name.removeprefix("timm:"), num_classes, in_channels)
-            if name in _IMAGENET_MODELS:
-                _use_cifar_stem(model, in_channels)
+        entry = catalogue.model(name)
+        model: nn.Module = pkgutil.resolve_name(entry.create)(
+            num_classes=num_classes, in_channels=in_channels, **entry.options
+        )
     _widen_classifier(model)
     return model
 
@@ -165,7 +162,8 @@ def _blank(network: nn.Module, shape: torch.Size) -> Tensor:
     return torch.zeros(1, *shape, dtype=next(network.parameters()).dtype)
 
 
-def _from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
+def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    """Timm's classifier of this name."""
     import timm
 
     if not timm.is_model(name):
@@ -182,11 +180,13 @@ def _from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
     return model
 
 
-def _use_cifar_stem(model: nn.Module, in_channels: int) -> None:
-    """A 3x3 convolution of stride 1 and no pooling, in place of 7x7 of stride 2 and pooling."""
+def with_cifar_stem(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    """Timm's ResNet with a 3x3 convolution of stride 1 in place of 7x7 of stride 2 and pooling."""
+    model = from_timm(name, num_classes, in_channels)
     model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     model.maxpool = nn.Identity()
+    return model
 
 
 def _widen_classifier(model: nn.Module) -> None:

@@ -1,14 +1,17 @@
-"""SGD and its learning rate, the latter a pure function of the step."""
+"""Optimizers, and the learning rate, a pure function of the step."""
 
 from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from experiments.config import RunConfig, parse_milestones
+from experiments.config import RunConfig
+from experiments.values import parse_milestones
 
 
 def learning_rate(config: RunConfig, step: int, steps: int) -> float:
@@ -37,18 +40,24 @@ def learning_rate(config: RunConfig, step: int, steps: int) -> float:
     return config.lr / 2 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def sgd(model: nn.Module, config: RunConfig) -> torch.optim.SGD:
-    """SGD with momentum; weight decay on matrices and kernels, not on vectors.
+def create(model: nn.Module, config: RunConfig, name: str = "sgd") -> torch.optim.Optimizer:
+    """The optimizer of that name; weight decay on matrices and kernels, not on vectors.
 
     Scale and shift of BatchNorm and biases are the vectors: shrinking them does not regularise
     the function that the network computes.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[name](groups, config)
+
+
+def sgd(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.SGD:
+    """SGD with Nesterov's or classical momentum."""
     optimizer = torch.optim.SGD(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
+        groups,
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.nesterov and config.momentum > 0,
@@ -57,6 +66,41 @@ def sgd(model: nn.Module, config: RunConfig) -> torch.optim.SGD:
     if config.momentum:
         # Where float16's gradient scaler skips the first step, the fused kernel would leave the
         # momentum that it has just allocated as it found it.
-        for parameter in parameters:
+        for parameter in _parameters(optimizer):
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
+
+
+# Each takes groups of parameters, and is told of no learning rate but the first: a run sets it
+# before every step. Whatever tensors it keeps for a parameter are in the checkpoints.
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], RunConfig], torch.optim.Optimizer]] = {
+    "sgd": sgd,
+}
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All that an optimizer keeps for the parameters, as N.NAME, N counting the parameters."""
+    return {
+        f"{i}.{name}": value
+        for i, kept in optimizer.state_dict()["state"].items()
+        for name, value in kept.items()
+        if value is not None
+    }
+
+
+def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimizer back what `state_tensors` has returned, laid out like its parameters."""
+    parameters = _parameters(optimizer)
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, kept in tensors.items():
+        number, _, name = key.partition(".")  # once momentum alone was kept, without its name
+        like = parameters[int(number)]
+        if kept.shape == like.shape:
+            kept = torch.empty_like(like, dtype=kept.dtype).copy_(kept)
+        state.setdefault(int(number), {})[name or "momentum_buffer"] = kept
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -91,7 +91,7 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
         )
     if len(mean) != channels:
         raise Refused(f"{where} takes images of {len(mean)} channels, these have {channels}")
-    if _same_data(options, config) and not _same_split(options, config):
+    if _same_data(description, config) and not _same_split(options, config):
         raise Refused(
             f"{where} was trained on images that this run holds out for validation: give both "
             f"the same --split-seed ({options['split_seed']}) and --val-size "
@@ -127,10 +127,13 @@ def _description(where: str, folder: Path) -> dict[str, Any]:
     return description
 
 
-def _same_data(options: dict[str, Any], config: RunConfig) -> bool:
-    """Whether both are trained on the same data set, as far as the options tell."""
+def _same_data(description: dict[str, Any], config: RunConfig) -> bool:
+    """Whether both are trained on the same data set, as far as config.json tells."""
+    options = description["config"]
     if options["dataset"] != config.dataset:
         return False
+    if images := description.get("images"):
+        return images in config.images
     elsewhere = Path(options["data_dir"]).resolve() != config.data_dir.resolve()
     return not (config.dataset == "folder" and elsewhere)
 

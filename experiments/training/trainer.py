@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 import clsloss
-from experiments.config import Refused, RunConfig, parse_interval
+from experiments.config import Refused, RunConfig
 from experiments.data import datasets
 from experiments.data.datasets import Data
 from experiments.machine import distributed, hardware
@@ -27,6 +27,7 @@ from experiments.training import evaluation
 from experiments.training.learner import Learner
 from experiments.training.objective import refuse_misfit
 from experiments.training.watch import NEVER, Watch
+from experiments.values import parse_interval
 
 DONE, FAILED = 0, 3
 FEW_STEPS = 100  # below this a network has hardly begun to learn

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import BOOKKEEPING, Refused, RunConfig, parse, parse_milestones
+from experiments.command_line import parse
+from experiments.config import BOOKKEEPING, Refused, RunConfig
 from experiments.study import grid as studies
+from experiments.values import parse_milestones
 
 
 def test_flags_are_read_with_space_or_equals_sign_and_either_dash():

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from experiments import suggestions
-from experiments.config import Refused, RunConfig, parse
+from experiments.command_line import parse
+from experiments.config import Refused, RunConfig
 
 OPTIONS = [field.name for field in dataclasses.fields(RunConfig)]
 

@@ -64,7 +64,7 @@ def result_hash(folder: Path) -> str:
     """Over everything a run computes, but not the time it took."""
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes())
     for checkpoint in sorted((folder / "checkpoints").iterdir())[-1:]:
-        digest.update((checkpoint / "momentum.safetensors").read_bytes())
+        digest.update((checkpoint / "optimizer.safetensors").read_bytes())
     with np.load(folder / "predictions.npz") as predictions:
         for name in sorted(predictions):
             digest.update(predictions[name].tobytes())

@@ -243,3 +243,39 @@ def test_runs_on_other_test_examples_are_left_out(tmp_path):
     assert [one.run.seed for one in kept] == [0, 1, 2]
     assert [out.seed for out in left_out] == [7, 8]
     assert "test examples or their labels are not those" in left_out[0].reason
+
+
+def told(folder, options=(), **more):
+    """Let a run's config.json say more."""
+    path = folder / "config.json"
+    described = json.loads(path.read_text())
+    described["config"] |= dict(options)
+    path.write_text(json.dumps(described | more))
+    return folder
+
+
+def test_runs_say_themselves_what_is_bookkeeping(tmp_path):
+    folder = told(
+        write_run(tmp_path, predictions(0, n=50)), {"where": "x"}, bookkeeping=["where", "output"]
+    )
+    assert "where" not in read_run(folder).setting
+    assert "wandb" in read_run(folder).setting
+
+
+def test_an_option_that_a_run_is_older_than_has_the_value_that_changes_nothing(tmp_path):
+    for loss, options in {"ce": {}, "mae": {"ema": 0.0}, "focal": {"ema": 0.9}}.items():
+        folder = write_run(tmp_path / loss, predictions(0, n=50), loss=loss)
+        told(folder, options, **({"neutral": {"ema": 0.0}} if options else {}))
+    runs, _ = read_runs([tmp_path])
+    assert {run.loss: run.setting["ema"] for run in runs} == {"ce": 0, "mae": 0, "focal": 0.9}
+
+
+def test_images_are_the_same_by_any_path_and_others_by_the_same_are_not(tmp_path):
+    kinds = {"1": ("x", "a"), "2": ("x", "b"), "3": ("y", "a"), "4": ("x", None)}
+    for name, (path, images) in kinds.items():
+        options = {"dataset": "folder", "data_dir": path, "seed": int(name)}
+        folder = write_run(tmp_path / name, predictions(0, n=50), **options)
+        told(folder, images=images)
+    runs, _ = read_runs([tmp_path])
+    assert [run.setting["data_dir"] for run in runs] == ["x", "x (b)", "x", "x"]
+    assert not any("images" in run.setting for run in runs)

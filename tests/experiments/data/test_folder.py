@@ -10,9 +10,10 @@ import pytest
 from PIL import Image, ImageOps
 from torchvision.datasets import ImageFolder
 
+from experiments import image_files
 from experiments.config import Refused, RunConfig
-from experiments.data import datasets, folder, image_files
-from experiments.data.image_files import PARTS
+from experiments.data import datasets, folder
+from experiments.image_files import PARTS
 
 SIZE = 8
 

@@ -11,7 +11,8 @@ import yaml
 from small_runs import ROOT
 from studies import STUDY, write
 
-from experiments.config import Refused, parse
+from experiments.command_line import parse
+from experiments.config import Refused
 from experiments.study import grid as studies
 
 SHIPPED = sorted(studies.SHIPPED.glob("*.yaml"))

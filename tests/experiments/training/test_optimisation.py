@@ -4,7 +4,7 @@ from torch.optim import lr_scheduler
 
 from experiments.config import RunConfig
 from experiments.training import models
-from experiments.training.optimisation import learning_rate, sgd
+from experiments.training.optimisation import create, learning_rate
 
 STEPS = 200
 
@@ -77,7 +77,7 @@ def test_fractions_of_the_run_are_exact(steps):
 
 def test_only_matrices_and_kernels_decay():
     model = models.create("resnet8", 10, 3, seed=0)
-    decayed, free = sgd(model, RunConfig(weight_decay=1e-3)).param_groups
+    decayed, free = create(model, RunConfig(weight_decay=1e-3)).param_groups
     assert decayed["weight_decay"] == 1e-3
     assert free["weight_decay"] == 0
     assert all(p.ndim > 1 for p in decayed["params"])
@@ -91,7 +91,7 @@ def test_a_first_step_that_a_gradient_scaler_skips_leaves_no_trace(momentum):
     def trained(skipped):
         torch.manual_seed(0)
         model = torch.nn.Linear(64, 64)
-        optimizer = sgd(model, RunConfig(momentum=momentum))
+        optimizer = create(model, RunConfig(momentum=momentum))
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
         for step in range(-skipped, 3):
             images = torch.randn(8, 64, generator=torch.Generator().manual_seed(step + 1))
@@ -108,5 +108,5 @@ def test_a_first_step_that_a_gradient_scaler_skips_leaves_no_trace(momentum):
 
 
 def test_momentum_zero_is_plain_sgd():
-    group = sgd(torch.nn.Linear(2, 2), RunConfig(momentum=0)).param_groups[0]
+    group = create(torch.nn.Linear(2, 2), RunConfig(momentum=0)).param_groups[0]
     assert not group["nesterov"]

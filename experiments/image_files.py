@@ -8,13 +8,15 @@ Whatever else is no image is counted, and said.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from experiments.config import Refused
+from experiments.errors import Refused
 
 PARTS = ("train", "test")
 SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "ppm", "pgm"})
@@ -72,6 +74,26 @@ def find(root: Path) -> Listing:
         if empty := [name for label, name in enumerate(classes) if label not in seen]:
             raise Refused(f"no images in {root / part / empty[0]}: every class needs some{unread}")
     return Listing(files, classes, _remarks(root, list(walks.values())))
+
+
+def fingerprint(root: Path) -> str | None:
+    """What tells these images from others: a digest over the names and sizes of the files.
+
+    They are listed once a process. None where ``root`` is not there, or `find` refuses it.
+    """
+    return _fingerprint(root) if root.is_dir() else None
+
+
+@cache
+def _fingerprint(root: Path) -> str | None:
+    try:
+        files = find(root).files
+    except Refused:
+        return None
+    digest = hashlib.sha256()
+    for file in (file for part in PARTS for file in files[part]):
+        digest.update(f"{file.name}\0{file.size}\n".encode(errors="surrogateescape"))
+    return f"images-{digest.hexdigest()[:16]}"
 
 
 def _classes(root: Path) -> tuple[str, ...]:
