@@ -9,7 +9,8 @@ import sys
 def main() -> int:
     """Read the command line, train, and return the exit status."""
     try:
-        from experiments.machine import home, signals
+        from analyze import home
+        from experiments.machine import signals
 
         signals.note_interrupts()
         home.provide()
@@ -25,8 +26,9 @@ def _interrupted() -> int:
 
 
 def _run() -> int:
+    from analyze.printing import print_anything
     from experiments.config import Refused, parse
-    from experiments.machine.output import outlive_readers, print_anything
+    from experiments.machine.output import outlive_readers
     from experiments.machine.signals import interrupted
 
     print_anything()

@@ -15,6 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from analyze.errors import UsageError
 from experiments import suggestions, values
 
 Dataset = Literal["cifar10", "cifar100", "digits", "folder"]
@@ -59,8 +60,7 @@ LISTS = frozenset(["class_weights", "milestones", "tags"])
 _LONGEST_NAME = 255  # what file systems allow, in bytes
 
 
-class Refused(ValueError):
-    """Bad input, found before training: one line that says what, where and what to do."""
+Refused = UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +261,8 @@ class RunConfig:
             if name not in kinds:
                 hint = suggestions.for_option(name, kinds)
                 raise Refused(
-                    f"unknown option {_flag(name)}{hint} (python train.py --help lists all)"
+                    f"unknown option {_flag(name)}{hint} (python train.py --help lists all)",
+                    name,
                 )
         return cls(**{name: convert(name, value) for name, value in options.items()})
 
@@ -309,7 +310,7 @@ def _require(
     value = getattr(config, name)
     if not holds(value):
         hint = suggestions.for_value(str(value), choices)
-        raise Refused(f"{_flag(name)} must be {rule}, got {str(value)!r}{hint}")
+        raise Refused(f"{_flag(name)} must be {rule}, got {str(value)!r}{hint}", name)
 
 
 def _flag(name: str) -> str:
@@ -328,7 +329,8 @@ def parse_interval(text: str) -> tuple[int, float]:
     elif text.isdigit() and int(text) > 0:
         return int(text), math.inf
     raise Refused(
-        f"--checkpoint-every must be a number of steps (200) or minutes (5m), got {text!r}"
+        f"--checkpoint-every must be a number of steps (200) or minutes (5m), got {text!r}",
+        "checkpoint_every",
     )
 
 
@@ -348,7 +350,8 @@ def parse_milestones(text: str, epochs: int) -> list[Fraction]:
     if not (fractions and ascending and all(0 < v < 1 for v in fractions)):
         raise Refused(
             "--milestones must be ascending fractions of the run (0.5,0.75), or epochs before its "
-            f"last (150,250), got {text!r} with --epochs {epochs}"
+            f"last (150,250), got {text!r} with --epochs {epochs}",
+            "milestones",
         )
     return fractions
 
@@ -375,7 +378,8 @@ def parse_class_weights(text: str) -> tuple[str, list[float]]:
     if not fits:
         raise Refused(
             "--class-weights must be none, balanced, effective:BETA with BETA in [0, 1), or a "
-            f"weight >= 0 for each class (1,2.5,...), not all zero, got {text!r}"
+            f"weight >= 0 for each class (1,2.5,...), not all zero, got {text!r}",
+            "class_weights",
         )
     return kind, numbers
 
@@ -415,7 +419,7 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
             value = queue.pop(0) if spelt_out else "true"
         elif not equals:
             if name in kinds and not queue:
-                raise Refused(f"{option} needs a value")
+                raise Refused(f"{option} needs a value", name)
             value = queue.pop(0) if queue else ""
         options[name] = value
     return options
@@ -435,21 +439,19 @@ def convert(name: str, value: object) -> Any:  # noqa: ANN401 (as the option say
     try:
         text = values.join(value) if name in LISTS else str(value)
         if text.startswith("~") and (_kinds()[name] is Path or name in _PATHS):
-            text = str(expanded(_flag(name), text))
+            text = str(expanded(_flag(name), text, name))
         return values.convert(text, _kinds()[name])
-    except Refused:
-        raise
     except ValueError as error:
-        raise Refused(f"{_flag(name)} must be {error}, got {str(value)!r}") from None
+        raise Refused(f"{_flag(name)} must be {error}, got {str(value)!r}", name) from None
 
 
-def expanded(what: str, path: str) -> Path:
+def expanded(what: str, path: str, option: str = "") -> Path:
     """A path with the home folder for ~, which no shell replaces in ``--output=~/x`` or a file.
 
     Raises:
-        Refused: naming what the path is, where there is no such home folder.
+        Refused: naming what the path is, and its option, where there is no such home folder.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise Refused(f"{what} {path}: there is no such home folder") from error
+        raise Refused(f"{what} {path}: there is no such home folder", option) from error

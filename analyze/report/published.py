@@ -12,7 +12,8 @@ from analyze.metrics.binned import ece
 from analyze.metrics.predictions import score
 from analyze.metrics.temperature import fit_temperature
 from analyze.runs.archive import load_predictions
-from analyze.runs.evaluation import PREDICTIONS, Evaluated
+from analyze.runs.evaluation import Evaluated
+from analyze.runs.format import PREDICTIONS
 from analyze.runs.reduced import is_reduced
 from analyze.runs.run import as_text, option_texts
 

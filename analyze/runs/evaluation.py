@@ -18,9 +18,9 @@ from analyze.metrics.calibration import (
 from analyze.metrics.predictions import Floats, score
 from analyze.metrics.temperature import Bound
 from analyze.runs.archive import Split, load_predictions
+from analyze.runs.format import PREDICTIONS, SUMMARY
 from analyze.runs.run import LeftOut, Run, as_text
 
-PREDICTIONS = "predictions.npz"
 VERSION = 2  # of the definitions of the metrics
 OF_EQUAL_MASS = ("ada_ece", "l2_debiased", "ece_sweep")  # what version 2 changed
 # The temperature changes neither: no column of their own after it.
@@ -133,5 +133,5 @@ def _disagreement(run: Run, values: dict[str, float]) -> str | None:
     for name in ("accuracy", "nll"):
         said = run.summary.get(f"test/{name}")
         if isinstance(said, int | float) and not np.isclose(said, values[name], rtol=1e-5):
-            return f"summary.json has test/{name} {said:.6g}, {PREDICTIONS} {values[name]:.6g}"
+            return f"{SUMMARY} has test/{name} {said:.6g}, {PREDICTIONS} {values[name]:.6g}"
     return None

@@ -13,8 +13,9 @@ from analyze.metrics.predictions import BINS, Floats, Integers, Scores, bin_inde
 from analyze.metrics.selective import risk_curve
 from analyze.metrics.temperature import Bound
 from analyze.runs.archive import load_arrays, load_predictions
-from analyze.runs.evaluation import PREDICTIONS, VERSION, Evaluated
-from analyze.runs.run import Run, read_history
+from analyze.runs.evaluation import VERSION, Evaluated
+from analyze.runs.format import PREDICTIONS, read_history
+from analyze.runs.run import Run
 
 FILE = "reduced.npz"
 VERSIONS = (1, VERSION)  # of its content that can be read

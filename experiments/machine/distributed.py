@@ -108,11 +108,11 @@ def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
         try:
             outcome[0] = action()
         except Refused as refusal:
-            outcome[1] = str(refusal)
+            outcome[1] = refusal
     if accelerator.num_processes > 1:
         broadcast_object_list(outcome)
     if outcome[1] is not None:
-        raise Refused(outcome[1])
+        raise outcome[1]
     result: T = outcome[0]
     return result
 

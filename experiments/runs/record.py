@@ -1,19 +1,8 @@
-"""The run folder: the self-contained record of a run, and the source of truth about it.
-
-config.json        the options as resolved, the code's commit, versions, hardware
-metrics.jsonl      a line per epoch
-predictions.npz    logits, targets and indices of the validation and test images
-checkpoints/       the newest two
-model.safetensors  the final weights
-summary.json       written last: its presence means that the run is finished
-"""
+"""Writes a run folder, whose files `analyze.runs.format` lists."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
-import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -24,17 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from analyze.runs.format import (
+    CHECKPOINTS,
+    CONFIG,
+    FAILURE,
+    LOCK,
+    LOG,
+    METRICS,
+    PREDICTIONS,
+    SUMMARY,
+    WEIGHTS,
+    append_epoch,
+    finite,
+    read_history,
+    read_json,
+    replacing,
+    write_history,
+    write_json,
+)
 from experiments.config import Refused, RunConfig
-from experiments.errors import first_line
 from experiments.machine import locks
 from experiments.runs import checkpoint, loss_source, provenance, tensors, tracking
-from experiments.runs.checkpoint import packed
-from experiments.runs.state import FAILURE, LOG, read_json
 
 # What config.json says of the data, which a resumed run must find as they were.
 _DATA = ("images_sha256", "sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
 # By one of these a run's folder is known: what a run writes first, or a study for it.
-_TRACES = {"config.json", LOG, FAILURE}
+_TRACES = {CONFIG, LOG, FAILURE}
 
 
 class Record:
@@ -86,15 +90,14 @@ class Record:
     @property
     def checkpoints(self) -> Path:
         """Where the checkpoints are."""
-        return self.folder / "checkpoints"
+        return self.folder / CHECKPOINTS
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
-        summary: dict[str, Any] | None = read_json(self.folder / "summary.json")
-        return summary
+        return read_json(self.folder / SUMMARY)
 
     def _clear(self) -> None:
-        found = [path for path in self.folder.iterdir() if path.name != ".lock"]
+        found = [path for path in self.folder.iterdir() if path.name != LOCK]
         if found and not _TRACES & {path.name for path in found}:
             raise Refused(
                 f"{self.folder} is not empty and holds no run, so --fresh does not delete it: "
@@ -109,9 +112,9 @@ class Record:
 
     def _check_whole(self) -> None:
         """What is damaged must not look like a run that has not begun: its work would be lost."""
-        begun, config = checkpoint.found(self.checkpoints), self.folder / "config.json"
+        begun, config = checkpoint.found(self.checkpoints), self.folder / CONFIG
         # Where there are checkpoints a summary is written again, from the last one.
-        needed = [config] if begun else [config, self.folder / "summary.json"]
+        needed = [config] if begun else [config, self.folder / SUMMARY]
         for path in needed:
             if read_json(path) is None and path.exists():
                 raise Refused(f"{path} is damaged: restore it, or start anew with --fresh")
@@ -122,7 +125,7 @@ class Record:
             )
 
     def _check_same_run(self) -> None:
-        known = read_json(self.folder / "config.json")
+        known = read_json(self.folder / CONFIG)
         if known is None or known.get("hash") == self.config.hash:
             return
         before, now = known.get("config", {}), self.config.identity()
@@ -138,7 +141,7 @@ class Record:
 
     def _check_same_loss(self) -> None:
         """A user may have edited a loss since the run was trained, or half trained."""
-        known = read_json(self.folder / "config.json") or {}
+        known = read_json(self.folder / CONFIG) or {}
         changed = loss_source.changed(self.config.loss, known)
         if changed and (self.summary() or checkpoint.found(self.checkpoints)):
             raise Refused(
@@ -174,7 +177,7 @@ class Record:
         """
         if state and state["hash"] != self.config.hash:
             raise Refused(f"{self.checkpoints} is of a run with other options: use --fresh")
-        begun = read_json(self.folder / "config.json") if state else None
+        begun = read_json(self.folder / CONFIG) if state else None
         self._check_same_data(begun or {}, resolved)
         epochs = self._rewind(state["epoch"] if state else 0)
         described = {
@@ -190,14 +193,14 @@ class Record:
         before, now = _circumstances(begun), _circumstances(described)
         changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
         described["changes"] = [*begun.get("changes", []), *changes]
-        write_json(self.folder / "config.json", {"config": self.config.to_dict(), **described})
+        write_json(self.folder / CONFIG, {"config": self.config.to_dict(), **described})
         self._tracker = tracking.start(self.config, self.folder, described)
         self._tracker.retell(epochs)
         return changes
 
     def _instance(self) -> str:
         """What tells this training from another with the same options; a resumed one keeps it."""
-        known = read_json(self.folder / "config.json") or {}
+        known = read_json(self.folder / CONFIG) or {}
         return str(known.get("instance") or secrets.token_hex(4))
 
     def _rewind(self, epoch: int) -> list[dict[str, Any]]:
@@ -209,52 +212,32 @@ class Record:
         Raises:
             Refused: where some of these are missing, or cannot be read.
         """
-        path = self.folder / "metrics.jsonl"
-        try:
-            known = {metrics["epoch"]: metrics for metrics in self._epochs()}
-        except (OSError, TypeError, KeyError) as error:
-            raise Refused(f"cannot read {path} ({first_line(error)})") from error
+        known = {metrics.get("epoch"): metrics for metrics in read_history(self.folder)}
         missing = [str(number) for number in range(1, epoch + 1) if number not in known]
         if missing:
             raise Refused(
-                f"{path} lacks epochs that the checkpoint has trained ({', '.join(missing)}): "
-                "restore it, or start anew with --fresh"
+                f"{self.folder / METRICS} lacks epochs that the checkpoint has trained "
+                f"({', '.join(missing)}): restore it, or start anew with --fresh"
             )
         kept = [known[number] for number in range(1, epoch + 1)]
         if known:
-            _replace(path, "".join(json.dumps(metrics) + "\n" for metrics in kept))
+            write_history(self.folder, kept)
         return kept
-
-    def _epochs(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, but for one that a kill cut short."""
-        try:
-            lines = (self.folder / "metrics.jsonl").read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
-        epochs = []
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                epochs.append(json.loads(line))
-        return epochs
 
     def tell_sweep(self) -> None:
         """Tell W&B of a finished run again, where a sweep waits for its metrics."""
-        described = read_json(self.folder / "config.json")
+        described = read_json(self.folder / CONFIG)
         summary = self.summary()
         if described is None or summary is None or not tracking.in_sweep():
             return
         described.pop("config", None)
         tracker = tracking.start(self.config, self.folder, described)
-        tracker.retell(self._epochs())
-        tracker.finish(summary, self.folder / "predictions.npz")
+        tracker.retell(read_history(self.folder))
+        tracker.finish(summary, self.folder / PREDICTIONS)
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, synced, and log it to W&B."""
-        line = json.dumps({key: _finite(value) for key, value in metrics.items()}) + "\n"
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        append_epoch(self.folder, metrics)
         if self._tracker:
             self._tracker.log(metrics)
 
@@ -266,18 +249,15 @@ class Record:
     ) -> None:
         """Write weights, predictions and, last, summary.json; then end the W&B run."""
         if weights:
-            temporary = self.folder / ".model.tmp"
-            tensors.save(packed(weights), temporary)
-            temporary.replace(self.folder / "model.safetensors")
-        archive = self.folder / "predictions.npz"
+            with replacing(self.folder / WEIGHTS) as temporary:
+                tensors.save(weights, temporary)
+        archive = self.folder / PREDICTIONS
         if predictions:
-            with (self.folder / ".predictions.tmp").open("wb") as file:
+            with replacing(archive) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **predictions)
-            (self.folder / ".predictions.tmp").replace(archive)
-        summary = {key: _finite(value) for key, value in summary.items()}
-        write_json(self.folder / "summary.json", summary)
+        write_json(self.folder / SUMMARY, summary)
         if self._tracker:
-            self._tracker.finish(summary, archive)
+            self._tracker.finish(finite(summary), archive)
 
     def stop(self) -> None:
         """End the W&B run of a run that is not finished."""
@@ -295,22 +275,3 @@ def _circumstances(described: Mapping[str, Any]) -> dict[str, Any]:
         | {name: hardware.get(name) for name in ("cpu", "gpu")}
         | {"torch": versions.get("torch")}
     )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file that is complete or absent."""
-    _replace(path, json.dumps(content, indent=2) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN and no infinity: null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

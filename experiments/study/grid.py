@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,15 +44,12 @@ class Study:
         """Where the runs' folders are."""
         return sorted({run.folder.parent for run in self.runs})
 
-    def locate(self, run: RunConfig, refusal: str) -> str:
-        """Where the value is written that a refusal of one of the runs is about."""
-        chosen = {
-            name: choice
-            for name, choices in self.parameters.items()
-            for choice in choices
-            if config.convert(name, choice.value) == getattr(run, name)
-        }
-        return _culprit(chosen, refusal) or self.name
+    def locate(self, run: RunConfig, option: str) -> str:
+        """Where the value is written that a run has of an option; the study's name, if nowhere."""
+        for choice in self.parameters.get(option, ()):
+            if config.convert(option, choice.value) == getattr(run, option):
+                return choice.where
+        return self.name
 
 
 def read(file: str, settings: Sequence[str] = (), output: str | None = None) -> Study:
@@ -110,7 +106,7 @@ def _combinations(path: Path, parameters: dict[str, list[Choice]]) -> tuple[RunC
         try:
             run = RunConfig.from_options({name: c.value for name, c in chosen.items()})
         except Refused as refusal:
-            where = _culprit(chosen, str(refusal)) or path
+            where = chosen[refusal.option].where if refusal.option in chosen else path
             problems[f"{where}: {refusal}"] = None
             continue
         if run.folder in runs:
@@ -121,11 +117,3 @@ def _combinations(path: Path, parameters: dict[str, list[Choice]]) -> tuple[RunC
         more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
         raise Refused("\n".join(lines[:_SHOWN] + more))
     return tuple(runs.values())
-
-
-def _culprit(chosen: Mapping[str, Choice], refusal: str) -> str | None:
-    """Where the first of these options that a refusal names is written."""
-    for flag in re.findall(r"--([a-z-]+)", refusal):
-        if choice := chosen.get(flag.replace("-", "_")):
-            return choice.where
-    return None

@@ -29,11 +29,11 @@ _LONGEST_FOLDER = 64  # of 108 bytes, names of some 30 below it included
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR is longer
 
 
-def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, str]]]:
+def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, Refused]]]:
     """Start the server that runs are forked from, and examine the runs there.
 
     Returns:
-        How many GPUs there are; and the runs whose loss is refused, with the reasons.
+        How many GPUs there are; and the runs whose loss is refused, with the refusals.
 
     Raises:
         Refused: if not even the number of GPUs could be told.
@@ -98,15 +98,15 @@ def _examine(runs: Sequence[RunConfig], mouth: Connection) -> None:
     import torch
 
     from experiments.machine import distributed
-    from experiments.training.trainer import create_criterion
+    from experiments.training import criterion
 
     with contextlib.suppress(BrokenPipeError):  # who asked has been stopped meanwhile
         mouth.send(0 if distributed.on_cpu() else torch.cuda.device_count())
         for run in runs:
             try:
-                create_criterion(run)
+                criterion.create(run)
             except Refused as refusal:
-                mouth.send((run, str(refusal)))
+                mouth.send((run, refusal))
             except Exception:
                 continue
 

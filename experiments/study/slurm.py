@@ -6,7 +6,6 @@ again; one that SLURM queues again by itself goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -19,16 +18,39 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from analyze.runs.format import read_json, write_json
 from experiments.config import Refused, RunConfig
 from experiments.errors import last_line
-from experiments.runs import state
 from experiments.study import worker
+from experiments.study.board import DONE, Survey
 from experiments.study.processes import Job, share_of_threads, start_server
 
 _MINUTES = 240
 _FEWEST_MINUTES = 5  # SLURM warns 90 s before the end: something has to be trained before that
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 _FOR_EVER = 1_000_000  # submitit's default gives a job up after three time limits
+
+
+class SlurmLauncher:
+    """The entry ``slurm``: runs as jobs of a cluster."""
+
+    settings = "an option of sbatch: partition=gpu, time=120 (minutes), gpus_per_node=1, ..."
+
+    def run(
+        self,
+        survey: Survey,
+        todo: Sequence[RunConfig],
+        *,
+        workers: int,
+        processes: int,
+        settings: Mapping[str, str | bool],
+    ) -> int:
+        """See `experiments.study.launchers.Launcher`; waits for nothing."""
+        if not todo:
+            return survey.conclude()
+        name = survey.study.name
+        print(submit(name, todo, at_once=workers, processes=processes, options=settings))
+        return DONE
 
 
 def submit(
@@ -66,9 +88,7 @@ def submit(
     except Exception as error:  # submitit's own kinds of failure are many
         raise Refused(f"SLURM does not take the jobs: {last_line(error)}") from error
     numbers = {run.run_name: job.job_id for run, job in zip(todo, jobs, strict=True)}
-    (folder / f"{jobs[0].job_id}.json").write_text(
-        json.dumps(numbers, indent=2) + "\n", encoding="utf-8"
-    )
+    write_json(folder / f"{jobs[0].job_id}.json", numbers)
     array = str(jobs[0].job_id).partition("_")[0]
     limit = f", at most {at_once} at once" if at_once else ""
     return f"submitted {len(todo)} runs as job {array}{limit}; `scancel {array}` stops them"
@@ -79,7 +99,7 @@ def queue(runs: Sequence[RunConfig]) -> dict[Path, str]:
     submitted: dict[Path, str] = {}
     for folder in {_folder(run) for run in runs}:
         for file in folder.glob("*.json"):
-            numbers = state.read_json(file) or {}  # locks keep a run from two jobs, too
+            numbers = read_json(file) or {}  # locks keep a run from two jobs, too
             submitted |= {folder.parent / name: job for name, job in numbers.items()}
     if not submitted:
         return {}

@@ -15,8 +15,9 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import IO
 
+from analyze.runs.format import LOG
 from experiments.config import Refused, RunConfig
-from experiments.errors import first_line
+from experiments.errors import with_kind
 from experiments.machine import locks
 from experiments.machine.signals import StopRequest
 from experiments.runs import state
@@ -104,13 +105,12 @@ def _reason(error: BaseException) -> str:
         return str(error)
     if isinstance(error, SystemExit):
         return f"code that the run imports has ended its process, with exit status {error.code}"
-    kind, message = type(error).__name__, first_line(error)
-    return message if message.startswith(kind) else f"{kind}: {message}"
+    return with_kind(error)
 
 
 def _print_to_log(config: RunConfig) -> None:
     """Send everything that this process prints to the run's log, that of C libraries too."""
-    log = os.open(config.folder / state.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = os.open(config.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.dup2(log, 1)

@@ -16,11 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from analyze.runs.format import CONFIG, SUMMARY, WEIGHTS, read_json
 from experiments.config import Refused, RunConfig
 from experiments.data.datasets import Data
 from experiments.errors import first_line
 from experiments.machine.fingerprint import fingerprint
-from experiments.runs.state import read_json
 from experiments.training import models
 
 
@@ -98,12 +98,12 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
             f"({options['val_size']:g})"
         )
     network = models.create(options["model"], len(classes), channels, seed=0)
-    weights = folder / "model.safetensors"
+    weights = folder / WEIGHTS
     try:
         network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = first_line(error)
-        raise Refused(f"{where}: its model.safetensors cannot be loaded ({reason})") from error
+        raise Refused(f"{where}: its {WEIGHTS} cannot be loaded ({reason})") from error
     identity = {"name": description["name"], "weights_sha256": fingerprint(weights)}
     student = (dataset.mean, dataset.std)
     return Teacher(network, (mean, std), student, config.temperature, accelerator, identity)
@@ -112,14 +112,13 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
 def _description(where: str, folder: Path) -> dict[str, Any]:
     """The run's config.json, where the run is finished."""
     try:
-        description = read_json(folder / "config.json")
-        summary = read_json(folder / "summary.json")
+        description = read_json(folder / CONFIG)
+        summary = read_json(folder / SUMMARY)
     except Refused as refusal:
         raise Refused(f"--teacher: {refusal}") from refusal
     if description is None or summary is None:
         raise Refused(
-            f"{where} is no folder of a finished run: it needs config.json, summary.json and "
-            "model.safetensors"
+            f"{where} is no folder of a finished run: it needs {CONFIG}, {SUMMARY} and {WEIGHTS}"
         )
     status = summary.get("status")
     if {"name", "config", "classes", "mean", "std"} - set(description) or status != "finished":

@@ -8,7 +8,7 @@ import pytest
 from small_runs import ROOT
 
 from experiments.config import Refused, RunConfig
-from experiments.study.launchers import Machine
+from experiments.study.local import Machine
 from experiments.study.processes import share_of_threads, surroundings
 
 

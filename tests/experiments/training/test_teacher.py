@@ -15,9 +15,9 @@ from experiments.config import Refused, RunConfig
 from experiments.data import datasets
 from experiments.data.pipeline import Pipeline
 from experiments.machine import distributed
-from experiments.training import teacher
+from experiments.training import criterion, teacher
 from experiments.training.learner import Learner
-from experiments.training.trainer import create_criterion, train
+from experiments.training.trainer import train
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_loss_is_the_divergence_at_that_temperature_times_its_square(
     config, dataset, accelerator = student(
         trained, temperature=temperature, mixup=0.4, grad_accum=grad_accum
     )
-    learner = Learner(config, accelerator, dataset, create_criterion(config, dataset))
+    learner = Learner(config, accelerator, dataset, criterion.create(config, dataset))
     seen = []
     learner.network.register_forward_hook(lambda _, images, output: seen.append((*images, output)))
     loss = learner.step(torch.arange(100), epoch=0, step=0)
@@ -74,7 +74,7 @@ def test_the_gradient_at_a_high_temperature_is_that_of_matching_logits(trained):
     v = torch.randn(5, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     z, v = (logits - logits.mean(1, keepdim=True) for logits in (z, v))
     config, dataset, accelerator = student(trained, temperature=1e4)
-    objective = Learner(config, accelerator, dataset, create_criterion(config)).objective
+    objective = Learner(config, accelerator, dataset, criterion.create(config)).objective
     z.requires_grad_()
     targets = (v / config.temperature).softmax(1)
     objective.begin([targets], 5)

@@ -240,13 +240,13 @@ def test_a_batch_too_large_for_the_gpu_is_one_line(train_here, monkeypatch):
     def step(self, positions):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(Trainer, "_step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     with pytest.raises(Refused, match=r"resnet8 with --batch-size 128, and 0\.0 GB.*--grad-accum"):
         train_here()
 
 
 def test_a_batch_too_large_for_the_memory_of_a_cpu_is_one_line(train_here, monkeypatch):
-    monkeypatch.setattr(Trainer, "_step", lambda *_: torch.empty(2**48))
+    monkeypatch.setattr(Trainer, "step", lambda *_: torch.empty(2**48))
     with pytest.raises(Refused, match=r"this machine's memory does not hold resnet8 with --batch"):
         train_here()
 
