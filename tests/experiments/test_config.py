@@ -68,6 +68,8 @@ def test_a_bad_option_is_refused_in_one_line_that_says_what_is_right(words, said
         parse(words.split())
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    named = words.partition(" ")[0].partition("=")[0]
+    assert refusal.value.option == (named[2:].replace("-", "_") if named != "ce" else "")
 
 
 def test_help_names_every_option_with_its_default(capsys):

@@ -60,7 +60,7 @@ def test_a_failed_save_keeps_what_was_there(tmp_path, monkeypatch):
     def full_disk(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("experiments.runs.checkpoint._sync", full_disk)
+    monkeypatch.setattr("experiments.runs.checkpoint.sync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, 2, some(2))
     monkeypatch.undo()

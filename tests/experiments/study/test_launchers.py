@@ -6,8 +6,11 @@ import sys
 
 import pytest
 from small_runs import ROOT
+from studies import write
 
+from experiments.__main__ import main
 from experiments.config import Refused, RunConfig
+from experiments.study.launchers import LAUNCHERS
 from experiments.study.local import Machine
 from experiments.study.processes import share_of_threads, surroundings
 
@@ -83,3 +86,30 @@ assert threading.active_count() == 1, threading.enumerate()
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+class Listing:
+    """A launcher that writes down what it is to run."""
+
+    settings = "where it runs: queue=long"
+
+    def run(self, survey, todo, *, workers, processes, settings):
+        names = [run.loss for run in todo]
+        print(survey.study.name, names, workers, processes, settings)
+        return 7
+
+
+def test_a_launcher_is_an_entry_of_the_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(LAUNCHERS, "listing", Listing())
+    study = write(tmp_path, "loss: {values: [ce, focal]}")
+    words = ["run", str(study), "--output", str(tmp_path), "--workers", "3"]
+    settings = ["--listing", "queue=long", "--listing", "wait-for-it"]
+    assert main([*words, "--launcher", "listing", *settings]) == 7
+    expected = "tiny ['ce', 'focal'] 3 1 {'queue': 'long', 'wait_for_it': True}\n"
+    assert capsys.readouterr().out == expected
+    for name in ("local", "slurm"):
+        assert main([*words, "--launcher", name, *settings]) == 2
+        assert capsys.readouterr().err == "--listing needs --launcher listing\n"
+    with pytest.raises(SystemExit):
+        main([*words, "--launcher", "listing", "--local", "x=1"])
+    assert "unrecognized arguments: --local" in capsys.readouterr().err

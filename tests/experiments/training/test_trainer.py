@@ -11,8 +11,9 @@ from small_runs import metrics, result_hash, stop_after
 from torch import nn
 
 from experiments.config import Refused
+from experiments.data import datasets
 from experiments.data.pipeline import Pipeline
-from experiments.training import models
+from experiments.training import criterion, models
 from experiments.training.trainer import Trainer
 
 
@@ -226,6 +227,42 @@ def test_torn_metrics_and_a_damaged_checkpoint_cost_only_what_they_held(
 def test_grad_accum_of_a_ratio_is_refused(train_here):
     with pytest.raises(Refused, match="ratio of sums"):
         train_here(loss="dice", grad_accum=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": "focal:gama=2"}, "did you mean 'gamma'"),
+        ({"loss": "focal:gamma=-1"}, "gamma"),
+        ({"loss": "torch.nn:MultiMarginLoss:margn=1"}, "no setting 'margn'"),
+        ({"loss": "no_such_module:Loss"}, "no such module"),
+        ({"loss": "dice", "grad_accum": 2}, "ratio of sums"),
+        ({"loss": "hinge", "mixup": 0.2}, "takes class indices only"),
+    ],
+)
+def test_a_loss_that_cannot_be_is_refused_before_the_data_are_read(
+    train_here, monkeypatch, options, said
+):
+    monkeypatch.setattr(datasets, "load", lambda config: pytest.fail("the data were read"))
+    with pytest.raises(Refused, match=said) as refusal:
+        train_here(**options)
+    assert refusal.value.option in options
+
+
+def test_the_loss_of_a_run_is_made_once_and_a_trainer_is_born_whole(train_here, monkeypatch):
+    made, trainers = [], []
+    create, start = criterion.create, Trainer.__init__
+    monkeypatch.setattr(criterion, "create", lambda *args: made.append(args) or create(*args))
+
+    def noted(self, *args):
+        start(self, *args)
+        trainers.append((self, set(vars(self))))
+
+    monkeypatch.setattr(Trainer, "__init__", noted)
+    assert train_here(epochs=1)[1] == 0
+    assert len(made) == 1
+    [(trainer, born)] = trainers
+    assert set(vars(trainer)) == born
 
 
 @pytest.mark.parametrize("loss", ["dice", "ce+0.5*dice", "torch.nn:MultiMarginLoss"])
