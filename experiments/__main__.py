@@ -17,7 +17,7 @@ from experiments.runs.state import State
 from experiments.study import grid as studies
 from experiments.study.board import DONE, Survey
 from experiments.study.grid import Study
-from experiments.study.launchers import LAUNCHERS
+from experiments.study.launchers import LAUNCHERS, Launch
 
 REFUSED = 2
 
@@ -138,13 +138,10 @@ def _run(study: Study, options: argparse.Namespace) -> int:
         os.environ["WANDB_ENTITY"] = study.entity  # the runs' processes inherit it
     survey = Survey(study)
     again = (State.FAILED,) if options.retry else ()
-    return LAUNCHERS[options.launcher].run(
-        survey,
-        [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)],
-        workers=options.workers,
-        processes=options.processes_per_run,
-        settings=settings[options.launcher],
-    )
+    todo = [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)]
+    mine = settings[options.launcher]
+    launch = Launch(survey, todo, options.workers, options.processes_per_run, mine)
+    return LAUNCHERS[options.launcher].run(launch)
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str | bool]:

@@ -13,24 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analyze.runs.format import (
-    CHECKPOINTS,
-    CONFIG,
-    FAILURE,
-    LOCK,
-    LOG,
-    METRICS,
-    PREDICTIONS,
-    SUMMARY,
-    WEIGHTS,
-    append_epoch,
-    finite,
-    read_history,
-    read_json,
-    replacing,
-    write_history,
-    write_json,
-)
+from analyze.runs import format as files
 from experiments.config import Refused, RunConfig
 from experiments.machine import locks
 from experiments.runs import checkpoint, loss_source, provenance, tensors, tracking
@@ -38,7 +21,7 @@ from experiments.runs import checkpoint, loss_source, provenance, tensors, track
 # What config.json says of the data, which a resumed run must find as they were.
 _DATA = ("images_sha256", "sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
 # By one of these a run's folder is known: what a run writes first, or a study for it.
-_TRACES = {CONFIG, LOG, FAILURE}
+_TRACES = {files.CONFIG, files.LOG, files.FAILURE}
 
 
 class Record:
@@ -90,14 +73,14 @@ class Record:
     @property
     def checkpoints(self) -> Path:
         """Where the checkpoints are."""
-        return self.folder / CHECKPOINTS
+        return self.folder / files.CHECKPOINTS
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
-        return read_json(self.folder / SUMMARY)
+        return files.read_json(self.folder / files.SUMMARY)
 
     def _clear(self) -> None:
-        found = [path for path in self.folder.iterdir() if path.name != LOCK]
+        found = [path for path in self.folder.iterdir() if path.name != files.LOCK]
         if found and not _TRACES & {path.name for path in found}:
             raise Refused(
                 f"{self.folder} is not empty and holds no run, so --fresh does not delete it: "
@@ -112,11 +95,11 @@ class Record:
 
     def _check_whole(self) -> None:
         """What is damaged must not look like a run that has not begun: its work would be lost."""
-        begun, config = checkpoint.found(self.checkpoints), self.folder / CONFIG
+        begun, config = checkpoint.found(self.checkpoints), self.folder / files.CONFIG
         # Where there are checkpoints a summary is written again, from the last one.
-        needed = [config] if begun else [config, self.folder / SUMMARY]
+        needed = [config] if begun else [config, self.folder / files.SUMMARY]
         for path in needed:
-            if read_json(path) is None and path.exists():
+            if files.read_json(path) is None and path.exists():
                 raise Refused(f"{path} is damaged: restore it, or start anew with --fresh")
         if begun and not config.exists():
             raise Refused(
@@ -125,7 +108,7 @@ class Record:
             )
 
     def _check_same_run(self) -> None:
-        known = read_json(self.folder / CONFIG)
+        known = files.read_json(self.folder / files.CONFIG)
         if known is None or known.get("hash") == self.config.hash:
             return
         before, now = known.get("config", {}), self.config.identity()
@@ -141,7 +124,7 @@ class Record:
 
     def _check_same_loss(self) -> None:
         """A user may have edited a loss since the run was trained, or half trained."""
-        known = read_json(self.folder / CONFIG) or {}
+        known = files.read_json(self.folder / files.CONFIG) or {}
         changed = loss_source.changed(self.config.loss, known)
         if changed and (self.summary() or checkpoint.found(self.checkpoints)):
             raise Refused(
@@ -177,7 +160,7 @@ class Record:
         """
         if state and state["hash"] != self.config.hash:
             raise Refused(f"{self.checkpoints} is of a run with other options: use --fresh")
-        begun = read_json(self.folder / CONFIG) if state else None
+        begun = files.read_json(self.folder / files.CONFIG) if state else None
         self._check_same_data(begun or {}, resolved)
         epochs = self._rewind(state["epoch"] if state else 0)
         described = {
@@ -193,14 +176,16 @@ class Record:
         before, now = _circumstances(begun), _circumstances(described)
         changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
         described["changes"] = [*begun.get("changes", []), *changes]
-        write_json(self.folder / CONFIG, {"config": self.config.to_dict(), **described})
+        files.write_json(
+            self.folder / files.CONFIG, {"config": self.config.to_dict(), **described}
+        )
         self._tracker = tracking.start(self.config, self.folder, described)
         self._tracker.retell(epochs)
         return changes
 
     def _instance(self) -> str:
         """What tells this training from another with the same options; a resumed one keeps it."""
-        known = read_json(self.folder / CONFIG) or {}
+        known = files.read_json(self.folder / files.CONFIG) or {}
         return str(known.get("instance") or secrets.token_hex(4))
 
     def _rewind(self, epoch: int) -> list[dict[str, Any]]:
@@ -212,32 +197,32 @@ class Record:
         Raises:
             Refused: where some of these are missing, or cannot be read.
         """
-        known = {metrics.get("epoch"): metrics for metrics in read_history(self.folder)}
+        known = {metrics.get("epoch"): metrics for metrics in files.read_history(self.folder)}
         missing = [str(number) for number in range(1, epoch + 1) if number not in known]
         if missing:
             raise Refused(
-                f"{self.folder / METRICS} lacks epochs that the checkpoint has trained "
+                f"{self.folder / files.METRICS} lacks epochs that the checkpoint has trained "
                 f"({', '.join(missing)}): restore it, or start anew with --fresh"
             )
         kept = [known[number] for number in range(1, epoch + 1)]
         if known:
-            write_history(self.folder, kept)
+            files.write_history(self.folder, kept)
         return kept
 
     def tell_sweep(self) -> None:
         """Tell W&B of a finished run again, where a sweep waits for its metrics."""
-        described = read_json(self.folder / CONFIG)
+        described = files.read_json(self.folder / files.CONFIG)
         summary = self.summary()
         if described is None or summary is None or not tracking.in_sweep():
             return
         described.pop("config", None)
         tracker = tracking.start(self.config, self.folder, described)
-        tracker.retell(read_history(self.folder))
-        tracker.finish(summary, self.folder / PREDICTIONS)
+        tracker.retell(files.read_history(self.folder))
+        tracker.finish(summary, self.folder / files.PREDICTIONS)
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, synced, and log it to W&B."""
-        append_epoch(self.folder, metrics)
+        files.append_epoch(self.folder, metrics)
         if self._tracker:
             self._tracker.log(metrics)
 
@@ -249,15 +234,15 @@ class Record:
     ) -> None:
         """Write weights, predictions and, last, summary.json; then end the W&B run."""
         if weights:
-            with replacing(self.folder / WEIGHTS) as temporary:
+            with files.replacing(self.folder / files.WEIGHTS) as temporary:
                 tensors.save(weights, temporary)
-        archive = self.folder / PREDICTIONS
+        archive = self.folder / files.PREDICTIONS
         if predictions:
-            with replacing(archive) as temporary, temporary.open("wb") as file:
+            with files.replacing(archive) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **predictions)
-        write_json(self.folder / SUMMARY, summary)
+        files.write_json(self.folder / files.SUMMARY, summary)
         if self._tracker:
-            self._tracker.finish(finite(summary), archive)
+            self._tracker.finish(files.finite(summary), archive)
 
     def stop(self) -> None:
         """End the W&B run of a run that is not finished."""

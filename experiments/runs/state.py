@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from analyze.runs.format import (
-    CONFIG,
-    FAILURE,
-    LOG,
-    SUMMARY,
-    count_epochs,
-    read_json,
-    to_json,
-)
+from analyze.runs import format as files
 from experiments.config import Refused, RunConfig
 from experiments.machine import locks
 from experiments.runs import loss_source
@@ -58,22 +50,22 @@ def look(config: RunConfig) -> Standing:
     try:
         return _look(config)
     except Refused as refusal:
-        return Standing(State.FAILED, count_epochs(config.folder), str(refusal))
+        return Standing(State.FAILED, files.count_epochs(config.folder), str(refusal))
 
 
 def _look(config: RunConfig) -> Standing:
     folder = config.folder
-    if (summary := read_json(folder / SUMMARY)) is not None:
+    if (summary := files.read_json(folder / files.SUMMARY)) is not None:
         return _concluded(config, summary)
     if owner := locks.holder(folder):
         # It may have finished between the two looks.
-        if (summary := read_json(folder / SUMMARY)) is not None:
+        if (summary := files.read_json(folder / files.SUMMARY)) is not None:
             return _concluded(config, summary)
-        return Standing(State.RUNNING, count_epochs(folder), owner)
-    if (failure := read_json(folder / FAILURE)) is not None:
-        return Standing(State.FAILED, count_epochs(folder), str(failure.get("reason")))
-    epochs = count_epochs(folder)
-    begun = epochs or (folder / CONFIG).exists()
+        return Standing(State.RUNNING, files.count_epochs(folder), owner)
+    if (failure := files.read_json(folder / files.FAILURE)) is not None:
+        return Standing(State.FAILED, files.count_epochs(folder), str(failure.get("reason")))
+    epochs = files.count_epochs(folder)
+    begun = epochs or (folder / files.CONFIG).exists()
     return Standing(State.STOPPED if begun else State.WAITING, epochs)
 
 
@@ -83,8 +75,8 @@ def fail(config: RunConfig, reason: str) -> None:
     Raises:
         OSError: if the run's folder cannot be written.
     """
-    note = to_json({"reason": reason, "log": LOG, "time": time.time()})
-    path = config.folder / FAILURE
+    note = files.to_json({"reason": reason, "log": files.LOG, "time": time.time()})
+    path = config.folder / files.FAILURE
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(note)
@@ -98,7 +90,7 @@ def fail(config: RunConfig, reason: str) -> None:
 
 def forgive(config: RunConfig) -> None:
     """Forget that a run failed: it is tried again."""
-    (config.folder / FAILURE).unlink(missing_ok=True)
+    (config.folder / files.FAILURE).unlink(missing_ok=True)
 
 
 def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
@@ -110,11 +102,11 @@ def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
         note = f"test accuracy {accuracy:.2%}" if isinstance(accuracy, float) else ""
         return Standing(State.DONE, config.epochs, note)
     note = f"the loss is not finite at step {summary.get('diverged_step')}"
-    return Standing(State.DIVERGED, count_epochs(config.folder), note)
+    return Standing(State.DIVERGED, files.count_epochs(config.folder), note)
 
 
 def _changed_loss(config: RunConfig) -> list[str]:
     """The files of the user's own loss that have been edited since the run."""
     if ":" not in config.loss:  # one of ours: a study of a thousand runs need not ask
         return []
-    return loss_source.changed(config.loss, read_json(config.folder / CONFIG) or {})
+    return loss_source.changed(config.loss, files.read_json(config.folder / files.CONFIG) or {})

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from experiments.config import RunConfig
 from experiments.study.board import Survey
 from experiments.study.local import LocalLauncher
 from experiments.study.slurm import SlurmLauncher
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher is to do.
+
+    Attributes:
+        survey: of the study.
+        todo: the runs that are left, in the order to train them in; there may be none.
+        workers: how many at once; 0 leaves it to the launcher.
+        processes: how many train one run together.
+        settings: the launcher's own.
+    """
+
+    survey: Survey
+    todo: Sequence[RunConfig]
+    workers: int
+    processes: int
+    settings: Mapping[str, str | bool]
 
 
 class Launcher(Protocol):
@@ -21,23 +41,8 @@ class Launcher(Protocol):
 
     settings: str
 
-    def run(
-        self,
-        survey: Survey,
-        todo: Sequence[RunConfig],
-        *,
-        workers: int,
-        processes: int,
-        settings: Mapping[str, str | bool],
-    ) -> int:
+    def run(self, launch: Launch) -> int:
         """Train the runs, or have them trained, and print what became of them.
-
-        Args:
-            survey: of the study.
-            todo: the runs that are left, in the order to train them in; there may be none.
-            workers: how many at once; 0 leaves it to the launcher.
-            processes: how many train one run together.
-            settings: the launcher's own.
 
         Returns:
             The exit status of the command; `Survey.conclude` where the study has ended.

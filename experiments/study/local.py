@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from analyze.runs.format import LOG
 from experiments.config import Refused, RunConfig
@@ -19,6 +20,9 @@ from experiments.runs.state import State
 from experiments.study import worker
 from experiments.study.board import Board, Survey
 from experiments.study.processes import Job, share_of_threads, start_server
+
+if TYPE_CHECKING:
+    from experiments.study.launchers import Launch
 
 _TICK = 1.0  # seconds between two looks at the runs' folders
 _SIGNALS = {known.value: known.name for known in signal.Signals}
@@ -75,20 +79,13 @@ class LocalLauncher:
 
     settings = ""
 
-    def run(
-        self,
-        survey: Survey,
-        todo: Sequence[RunConfig],
-        *,
-        workers: int,
-        processes: int,
-        settings: Mapping[str, str | bool],
-    ) -> int:
+    def run(self, launch: Launch) -> int:
         """See `experiments.study.launchers.Launcher`; waits for runs that others train, too."""
+        survey, todo = launch.survey, launch.todo
         if todo or survey.runs(State.RUNNING):
             study = survey.study
             print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}", flush=True)
-            machine = prepare(todo, survey, workers, processes)
+            machine = prepare(todo, survey, launch.workers, launch.processes)
             with Board(survey) as board:
                 stopped_by = _Runner(todo, survey, machine, board).run()
             if stopped_by:

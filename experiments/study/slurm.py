@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analyze.runs.format import read_json, write_json
 from experiments.config import Refused, RunConfig
 from experiments.errors import last_line
 from experiments.study import worker
-from experiments.study.board import DONE, Survey
+from experiments.study.board import DONE
 from experiments.study.processes import Job, share_of_threads, start_server
+
+if TYPE_CHECKING:
+    from experiments.study.launchers import Launch
 
 _MINUTES = 240
 _FEWEST_MINUTES = 5  # SLURM warns 90 s before the end: something has to be trained before that
@@ -36,20 +39,18 @@ class SlurmLauncher:
 
     settings = "an option of sbatch: partition=gpu, time=120 (minutes), gpus_per_node=1, ..."
 
-    def run(
-        self,
-        survey: Survey,
-        todo: Sequence[RunConfig],
-        *,
-        workers: int,
-        processes: int,
-        settings: Mapping[str, str | bool],
-    ) -> int:
+    def run(self, launch: Launch) -> int:
         """See `experiments.study.launchers.Launcher`; waits for nothing."""
-        if not todo:
-            return survey.conclude()
-        name = survey.study.name
-        print(submit(name, todo, at_once=workers, processes=processes, options=settings))
+        if not launch.todo:
+            return launch.survey.conclude()
+        line = submit(
+            launch.survey.study.name,
+            launch.todo,
+            at_once=launch.workers,
+            processes=launch.processes,
+            options=launch.settings,
+        )
+        print(line)
         return DONE
 
 

@@ -93,9 +93,9 @@ class Listing:
 
     settings = "where it runs: queue=long"
 
-    def run(self, survey, todo, *, workers, processes, settings):
-        names = [run.loss for run in todo]
-        print(survey.study.name, names, workers, processes, settings)
+    def run(self, launch):
+        losses, study = [run.loss for run in launch.todo], launch.survey.study.name
+        print(study, losses, launch.workers, launch.processes, launch.settings)
         return 7
 
 
