@@ -9,7 +9,8 @@ import sys
 def main() -> int:
     """Read the command line, train, and return the exit status."""
     try:
-        from experiments.machine import home, signals
+        from analyze import home
+        from experiments.machine import signals
 
         signals.note_interrupts()
         home.provide()
@@ -25,9 +26,10 @@ def _interrupted() -> int:
 
 
 def _run() -> int:
+    from analyze.errors import UsageError
+    from analyze.printing import print_anything
     from experiments.command_line import parse
-    from experiments.config import Refused
-    from experiments.machine.output import outlive_readers, print_anything
+    from experiments.machine.output import outlive_readers
     from experiments.machine.signals import interrupted
 
     print_anything()
@@ -53,7 +55,7 @@ def _run() -> int:
     except Exception as error:
         if interrupted():  # of which a library has made something else
             return _interrupted()
-        if isinstance(error, Refused):
+        if isinstance(error, UsageError):
             return _say(f"train.py: {error}", 2)
         if isinstance(error, OSError):
             return _say(f"train.py: {error}; the last checkpoint stays", 3)

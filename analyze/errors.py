@@ -10,7 +10,15 @@ class UsageError(Exception):
 
     Commands print it and end with status 2. Every other exception is a fault of the program and
     keeps its traceback.
+
+    Args:
+        message: The line.
+        option: The option whose value is at fault, by its name in Python; "" where it is none's.
     """
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
 
 
 @contextmanager

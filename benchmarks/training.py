@@ -45,9 +45,8 @@ def prepared(model: str, **options: object):
     from experiments.config import RunConfig
     from experiments.data.datasets import Data, Images
     from experiments.machine import distributed
-    from experiments.machine.progress import Progress
-    from experiments.machine.signals import StopRequest
-    from experiments.training.trainer import Trainer, create_criterion
+    from experiments.training import criterion
+    from experiments.training.trainer import Trainer
 
     config = RunConfig(model=model, dataset="folder", wandb="disabled", **options)
     accelerator = distributed.start(config)
@@ -58,10 +57,7 @@ def prepared(model: str, **options: object):
     some = images.take(torch.arange(10))
     classes = tuple("0123456789")
     data = Data(images, some, some, classes, (0.5,) * 3, (0.25,) * 3)
-    trainer = Trainer(config, accelerator, data, create_criterion(config), None)
-    trainer.progress = Progress("benchmark", trainer.learner.steps, enabled=False)
-    trainer.stop, trainer._saved = StopRequest(), time.monotonic()
-    return trainer
+    return Trainer(config, accelerator, data, criterion.create(config), None)
 
 
 class TrainerSteps:
@@ -75,10 +71,10 @@ class TrainerSteps:
         """Take so many steps more."""
         trainer, plan = self.trainer, self.trainer.learner.plan
         for step in range(self.taken, self.taken + steps):
-            trainer._step(plan.batch(self.order, step % (plan.steps - 1)))
+            trainer.step(plan.batch(self.order, step % (plan.steps - 1)))
             trainer.at.step += 1
             trainer.progress.advance()
-            trainer._pause(0.0)
+            trainer.pause(0.0)
         self.taken += steps
 
 

@@ -111,6 +111,30 @@ def parse(spec: str) -> list[Term]:
     return [_parse_term(text.strip(), spec) for text in re.split(r"(?<!\d[eE])\+", spec)]
 
 
+def check(spec: str) -> Loss | None:
+    """Refuses a wrong spec without calling anyone's loss: others' are imported, ours are made.
+
+    Returns:
+        The loss, without class weights; None where it is not all ours.
+
+    Raises:
+        ValueError: as `create`.
+
+    Example:
+        >>> check("ce+0.5*dice").takes_probabilities, check("torch.nn:MultiMarginLoss")
+        (True, None)
+    """
+    terms = parse(spec)
+    if all(term.name in REGISTER for term in terms):
+        return create(spec)
+    for term in terms:
+        try:
+            _find(term)
+        except ValueError as error:
+            raise _in(f"loss {spec!r}", error) from error
+    return None
+
+
 def _parse_term(text: str, spec: str) -> Term:
     coefficient, star, rest = text.rpartition("*")
     number = parse_value(coefficient) if star else 1.0
@@ -166,12 +190,18 @@ def _in(place: str, error: Exception) -> ValueError:
     return kind(f"{place}: {error}")
 
 
-def _build(term: Term, **given: Any) -> Loss:  # noqa: ANN401
+def _find(term: Term) -> Callable[..., Any]:
+    """What a term names, which takes its settings."""
     criterion = REGISTER[term.name] if term.name in REGISTER else load(term.name, names())
     known = _settings(criterion)
     for key in term.settings:
         if known is not None and key not in known:
             raise ValueError(f"{term.name} has no setting {key!r}{suggest(key, known)}")
+    return criterion
+
+
+def _build(term: Term, **given: Any) -> Loss:  # noqa: ANN401
+    criterion = _find(term)
     try:
         return adapt(criterion, term.settings, **given)
     except (TypeError, ValueError) as error:

@@ -8,15 +8,18 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from experiments.config import Refused, RunConfig
-from experiments.machine import home, launched
-from experiments.machine.output import outlive_readers, print_anything
+from analyze import home
+from analyze.errors import UsageError
+from analyze.printing import print_anything
+from experiments.machine import launched
+from experiments.machine.output import outlive_readers
 from experiments.runs.state import State
 from experiments.study import grid as studies
-from experiments.study.board import Board, Survey
+from experiments.study.board import DONE, Survey
 from experiments.study.grid import Study
+from experiments.study.launchers import LAUNCHERS, Launch
 
-DONE, REFUSED, INCOMPLETE = 0, 2, 3
+REFUSED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `list STUDY | head` closes the pipe early, which is no error.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         return _list(study) if options.command == "list" else _status(study)
-    except Refused as refusal:
+    except UsageError as refusal:
         print(refusal, file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
@@ -84,14 +87,16 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
         help="processes, and GPUs, that train one run together (default: 1)",
     )
     command.add_argument("--retry", action="store_true", help="try failed runs again")
-    command.add_argument("--launcher", choices=["local", "slurm"], default="local")
-    command.add_argument(
-        "--slurm",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of sbatch: partition=gpu, time=120 (minutes), gpus_per_node=1, ...",
-    )
+    command.add_argument("--launcher", choices=list(LAUNCHERS), default="local")
+    for name, launcher in LAUNCHERS.items():
+        if launcher.settings:
+            command.add_argument(
+                f"--{name}",
+                action="append",
+                default=[],
+                metavar="KEY=VALUE",
+                help=launcher.settings,
+            )
 
 
 def _positive(text: str) -> int:
@@ -124,26 +129,25 @@ def _status(study: Study) -> int:
 def _run(study: Study, options: argparse.Namespace) -> int:
     outlive_readers()
     launched.settle()
-    if options.slurm and options.launcher != "slurm":
-        raise Refused("--slurm needs --launcher slurm")
+    settings = {name: _pairs(getattr(options, name, [])) for name in LAUNCHERS}
+    for name in LAUNCHERS:
+        if settings[name] and name != options.launcher:
+            raise UsageError(f"--{name} needs --launcher {name}")
     _check_writable(study)
     if study.entity:
         os.environ["WANDB_ENTITY"] = study.entity  # the runs' processes inherit it
     survey = Survey(study)
     again = (State.FAILED,) if options.retry else ()
     todo = [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)]
-    if options.launcher == "slurm" and todo:
-        print(_submit(study, todo, options))
-        return DONE
-    if todo or survey.runs(State.RUNNING):
-        print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}", flush=True)
-        if stopped_by := _train(todo, survey, options):
-            print(f"{survey.headline()}; the same command goes on from here")
-            return 128 + stopped_by
-    print(survey.headline())
-    for line in survey.problems():
-        print(line)
-    return DONE if len(survey.runs(State.DONE)) == len(study.runs) else INCOMPLETE
+    mine = settings[options.launcher]
+    launch = Launch(survey, todo, options.workers, options.processes_per_run, mine)
+    return LAUNCHERS[options.launcher].run(launch)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str | bool]:
+    """``["mem=900M", "requeue"]`` as names and values; without a value: true."""
+    pairs = (text.partition("=") for text in texts)
+    return {key.replace("-", "_"): value if equals else True for key, equals, value in pairs}
 
 
 def _check_writable(study: Study) -> None:
@@ -151,30 +155,9 @@ def _check_writable(study: Study) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Refused(
+            raise UsageError(
                 f"cannot write {folder} ({error.strerror}): name another with --output"
             ) from error
-
-
-def _train(todo: list[RunConfig], survey: Survey, options: argparse.Namespace) -> int:
-    from experiments.study.launchers import Local, prepare
-
-    machine = prepare(todo, survey, options.workers, options.processes_per_run)
-    with Board(survey) as board:
-        return Local(todo, survey, machine, board).run()
-
-
-def _submit(study: Study, todo: list[RunConfig], options: argparse.Namespace) -> str:
-    from experiments.study import slurm
-
-    pairs = (text.partition("=") for text in options.slurm)
-    return slurm.submit(
-        study.name,
-        todo,
-        at_once=options.workers,
-        processes=options.processes_per_run,
-        options={key.replace("-", "_"): value if eq else True for key, eq, value in pairs},
-    )
 
 
 if __name__ == "__main__":

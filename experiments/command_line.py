@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from analyze.errors import UsageError
 from experiments import suggestions
-from experiments.config import Refused, RunConfig, kinds
+from experiments.config import RunConfig, kinds
 
 
 def parse(argv: Sequence[str] | None = None) -> RunConfig:
@@ -16,7 +17,7 @@ def parse(argv: Sequence[str] | None = None) -> RunConfig:
     ``--compile true`` (W&B's sweep agent writes the third).
 
     Raises:
-        Refused: on an unknown option or a value that no run can have.
+        UsageError: on an unknown option or a value that no run can have.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if "-h" in arguments or "--help" in arguments:
@@ -35,7 +36,7 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
         option, equals, value = queue.pop(0).partition("=")
         if not option.startswith("--"):
             hint = suggestions.for_option(option.lstrip("-"), known) if option[:1] == "-" else ""
-            raise Refused(f"unexpected argument {option!r}: options are --NAME VALUE{hint}")
+            raise UsageError(f"unexpected argument {option!r}: options are --NAME VALUE{hint}")
         name = option.removeprefix("--").replace("-", "_")
         if name.startswith("no_") and known.get(name.removeprefix("no_")) is bool and not equals:
             name, value = name.removeprefix("no_"), "false"
@@ -44,7 +45,7 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
             value = queue.pop(0) if spelt_out else "true"
         elif not equals:
             if name in known and not queue:
-                raise Refused(f"{option} needs a value")
+                raise UsageError(f"{option} needs a value", name)
             value = queue.pop(0) if queue else ""
         options[name] = value
     return options

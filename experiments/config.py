@@ -12,9 +12,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
+from analyze.errors import UsageError
 from experiments import suggestions, values
 from experiments.catalogue import DATASETS, MODELS
-from experiments.errors import Refused as Refused
 from experiments.identity import names_of_images
 from experiments.values import (
     AT_LEAST_0,
@@ -166,7 +166,7 @@ class RunConfig:
         """Refuse values that no run can have.
 
         Raises:
-            Refused: naming the option, the rule and the value.
+            UsageError: naming the option, the rule and the value.
         """
         for name in kinds():
             for rule in marks(name):
@@ -192,13 +192,14 @@ class RunConfig:
         """From names and values as a command line or a study file gives them.
 
         Raises:
-            Refused: on an unknown name, or a value of the wrong type or out of its range.
+            UsageError: on an unknown name, or a value of the wrong type or out of its range.
         """
         for name in options:
             if name not in kinds():
                 hint = suggestions.for_option(name, kinds())
-                raise Refused(
-                    f"unknown option {flag(name)}{hint} (python train.py --help lists all)"
+                raise UsageError(
+                    f"unknown option {flag(name)}{hint} (python train.py --help lists all)",
+                    name,
                 )
         return cls(**{name: convert(name, value) for name, value in options.items()})
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 
-class Refused(ValueError):
-    """Bad input, found before training: one line that says what, where and what to do."""
-
-
 def first_line(error: BaseException) -> str:
     r"""The first line of an error's message; with its kind, where it says nothing or a mere key.
 
@@ -16,8 +12,13 @@ def first_line(error: BaseException) -> str:
         >>> first_line(KeyError("project"))
         "KeyError: 'project'"
     """
-    line = _lines(error)[0]
-    return f"{type(error).__name__}: {line}" if isinstance(error, LookupError) else line
+    lines = _lines(error)
+    return with_kind(error) if isinstance(error, LookupError) or not lines else lines[0]
+
+
+def with_kind(error: BaseException) -> str:
+    """The kind of an error and the first line of its message, if it has one."""
+    return ": ".join([type(error).__name__, *_lines(error)[:1]])
 
 
 def one_line(error: BaseException, longest: int = 200) -> str:
@@ -28,9 +29,9 @@ def one_line(error: BaseException, longest: int = 200) -> str:
 
 def last_line(error: BaseException) -> str:
     """The last line, of a library that quotes there what another program said."""
-    return _lines(error)[-1]
+    return (_lines(error) or [first_line(error)])[-1]
 
 
 def _lines(error: BaseException) -> list[str]:
     lines = [line.strip() for line in str(error).splitlines()]
-    return [line for line in lines if line] or [type(error).__name__]
+    return [line for line in lines if line]

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from experiments.errors import Refused
+from analyze.errors import UsageError
 
 PARTS = ("train", "test")
 SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "ppm", "pgm"})
@@ -59,7 +59,7 @@ def find(root: Path) -> Listing:
     """All image files below ``root``.
 
     Raises:
-        Refused: where folders or images are missing or cannot be read, or classes differ.
+        UsageError: where folders or images are missing or cannot be read, or classes differ.
     """
     classes = _classes(root)
     walks = {part: _Walk(root, part, classes) for part in PARTS}
@@ -67,12 +67,14 @@ def find(root: Path) -> Listing:
     for part in PARTS:
         unread = f" ({found})" if (found := _unread([walks[part]])) else ""
         if not files[part]:
-            raise Refused(
+            raise UsageError(
                 f"no images in {root / part}: expected {root / part}/CLASS/*.jpg or .png{unread}"
             )
         seen = {file.label for file in files[part]}
         if empty := [name for label, name in enumerate(classes) if label not in seen]:
-            raise Refused(f"no images in {root / part / empty[0]}: every class needs some{unread}")
+            raise UsageError(
+                f"no images in {root / part / empty[0]}: every class needs some{unread}"
+            )
     return Listing(files, classes, _remarks(root, list(walks.values())))
 
 
@@ -88,7 +90,7 @@ def fingerprint(root: Path) -> str | None:
 def _fingerprint(root: Path) -> str | None:
     try:
         files = find(root).files
-    except Refused:
+    except UsageError:
         return None
     digest = hashlib.sha256()
     for file in (file for part in PARTS for file in files[part]):
@@ -107,17 +109,17 @@ def _classes(root: Path) -> tuple[str, ...]:
                 if entry.is_dir() and not _hidden(entry.name)
             )
         except OSError as error:
-            raise Refused(
+            raise UsageError(
                 f"cannot read {root / part} ({error.strerror}): --dataset folder needs "
                 f"{root}/train/CLASS/* and {root}/test/CLASS/*; name the folder with --data-dir"
             ) from error
     if names["train"] != names["test"]:
         odd = sorted(set(names["train"]) ^ set(names["test"]))
-        raise Refused(
+        raise UsageError(
             f"{root}/train and {root}/test must have the same classes; only one has {odd[0]!r}"
         )
     if len(names["train"]) < 2:
-        raise Refused(
+        raise UsageError(
             f"{root}/train must have at least 2 classes, each a folder with its images, "
             f"got {len(names['train'])}"
         )
@@ -153,7 +155,7 @@ class _Walk:
         for label, name in enumerate(self.classes):
             real = os.path.realpath(self.root / self.part / name)
             if (first := self.folders.setdefault(real, label)) != label:
-                raise Refused(
+                raise UsageError(
                     f"{self.root / self.part}/{name} and {self.classes[first]} are one folder: "
                     "its images would be of two classes"
                 )
@@ -228,7 +230,7 @@ def _within(path: str, folder: str) -> bool:
 
 
 def _refuse(error: OSError) -> NoReturn:
-    raise Refused(
+    raise UsageError(
         f"cannot read {error.filename} ({error.strerror}): repair or remove it"
     ) from error
 

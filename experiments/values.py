@@ -12,8 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analyze.errors import UsageError
 from experiments import suggestions
-from experiments.errors import Refused
 
 LONGEST_NAME = 255  # what file systems allow, in bytes
 
@@ -35,7 +35,9 @@ class Rule(NamedTuple):
         """Refuse a value of an option that is none of these."""
         if not self.holds(value):
             hint = suggestions.for_value(str(value), self.choices)
-            raise Refused(f"{flag(option)} must be {self.text}, got {str(value)!r}{hint}")
+            raise UsageError(
+                f"{flag(option)} must be {self.text}, got {str(value)!r}{hint}", option
+            )
 
 
 class Neutral(NamedTuple):
@@ -88,17 +90,15 @@ def convert(option: str, value: object, kind: object, marks: Collection[object])
     """A text from a command line, or a value from a study file, as the type of an option.
 
     Raises:
-        Refused: if it is none.
+        UsageError: if it is none.
     """
     try:
         text = _join(value) if Mark.LIST in marks else str(value)
         if text.startswith("~") and (kind is Path or Mark.PATH in marks):
-            text = str(expanded(flag(option), text))
+            text = str(expanded(flag(option), text, option))
         return _convert(text, kind)
-    except Refused:
-        raise
     except ValueError as error:
-        raise Refused(f"{flag(option)} must be {error}, got {str(value)!r}") from None
+        raise UsageError(f"{flag(option)} must be {error}, got {str(value)!r}", option) from None
 
 
 def _convert(text: str, kind: object) -> Any:  # noqa: ANN401 (as `kind` says)
@@ -156,15 +156,16 @@ def parse_interval(text: str) -> tuple[int, float]:
     """``"200"`` -> (200 steps, inf seconds); ``"5m"`` -> (no steps: 0, 300 seconds).
 
     Raises:
-        Refused: if it is neither.
+        UsageError: if it is neither.
     """
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)m", text):
         if float(match[1]) > 0:
             return 0, 60 * float(match[1])
-    elif text.isdigit() and int(text) > 0:
+    elif text.isdecimal() and int(text) > 0:
         return int(text), math.inf
-    raise Refused(
-        f"--checkpoint-every must be a number of steps (200) or minutes (5m), got {text!r}"
+    raise UsageError(
+        f"--checkpoint-every must be a number of steps (200) or minutes (5m), got {text!r}",
+        "checkpoint_every",
     )
 
 
@@ -172,7 +173,7 @@ def parse_milestones(text: str, epochs: int) -> list[Fraction]:
     """``"0.5,0.75"`` or, in epochs, ``"150,250"`` -> fractions of the run, exact and ascending.
 
     Raises:
-        Refused: if they are not ascending numbers within the run, all fractions or all epochs.
+        UsageError: if they are not ascending numbers within the run, all fractions or all epochs.
     """
     try:
         values = [Fraction(part) for part in text.split(",")]
@@ -182,9 +183,10 @@ def parse_milestones(text: str, epochs: int) -> list[Fraction]:
     fractions = [v / epochs for v in values] if in_epochs else values
     ascending = fractions == sorted(fractions)
     if not (fractions and ascending and all(0 < v < 1 for v in fractions)):
-        raise Refused(
+        raise UsageError(
             "--milestones must be ascending fractions of the run (0.5,0.75), or epochs before its "
-            f"last (150,250), got {text!r} with --epochs {epochs}"
+            f"last (150,250), got {text!r} with --epochs {epochs}",
+            "milestones",
         )
     return fractions
 
@@ -195,7 +197,7 @@ def parse_class_weights(text: str) -> tuple[str, list[float]]:
     ``none`` and ``balanced`` have no numbers.
 
     Raises:
-        Refused: if it is none of these.
+        UsageError: if it is none of these.
     """
     if text in ("none", "balanced"):
         return text, []
@@ -209,20 +211,21 @@ def parse_class_weights(text: str) -> tuple[str, list[float]]:
     else:
         fits = all(0 <= w < math.inf for w in numbers) and any(numbers)
     if not fits:
-        raise Refused(
+        raise UsageError(
             "--class-weights must be none, balanced, effective:BETA with BETA in [0, 1), or a "
-            f"weight >= 0 for each class (1,2.5,...), not all zero, got {text!r}"
+            f"weight >= 0 for each class (1,2.5,...), not all zero, got {text!r}",
+            "class_weights",
         )
     return kind, numbers
 
 
-def expanded(what: str, path: str) -> Path:
+def expanded(what: str, path: str, option: str = "") -> Path:
     """A path with the home folder for ~, which no shell replaces in ``--output=~/x`` or a file.
 
     Raises:
-        Refused: naming what the path is, where there is no such home folder.
+        UsageError: naming what the path is, and its option, where there is no such home folder.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise Refused(f"{what} {path}: there is no such home folder") from error
+        raise UsageError(f"{what} {path}: there is no such home folder", option) from error

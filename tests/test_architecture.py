@@ -34,13 +34,33 @@ def test_imports_go_one_way(package):
             assert "torch" not in roots, path
 
 
-def test_experiments_takes_only_the_metrics_from_analyze():
+SHARED = ("metrics", "runs.format", "errors", "home", "printing")
+
+
+def test_experiments_takes_of_analyze_the_metrics_and_the_format_of_a_run():
+    shared = tuple(f"analyze.{module}" for module in SHARED)
     for path in (ROOT / "experiments").rglob("*.py"):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("analyze"):
-                names = {f"{node.module}.{alias.name}" for alias in node.names}
-                assert all(name.startswith("analyze.metrics.calibration") for name in names), path
+                names = {f"{node.module}.{alias.name}." for alias in node.names}
+                assert all(name.startswith(tuple(f"{s}." for s in shared)) for name in names), path
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("analyze") for alias in node.names), path
+
+
+# The names of a run folder's files, as literals: only where they are defined.
+FILES = ("config.json", "metrics.jsonl", "summary.json", "predictions.npz", "model.safetensors")
+FILES += ("failure.json", "log.txt", "checkpoints")
+
+
+def test_the_files_of_a_run_are_named_in_one_place():
+    for top in ("experiments", "analyze"):
+        for path in (ROOT / top).rglob("*.py"):
+            if path != ROOT / "analyze" / "runs" / "format.py":
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+                assert not set(FILES) & {text for text in texts if isinstance(text, str)}, path
 
 
 def text_without_encoding(path):
@@ -67,7 +87,15 @@ def test_text_is_utf_8_whatever_the_locale():
             assert list(text_without_encoding(path)) == [], path
 
 
-@pytest.mark.parametrize("module", ["experiments.config", "experiments.command_line"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "experiments.config",
+        "experiments.command_line",
+        "experiments.__main__",
+        "analyze.runs.format",
+    ],
+)
 def test_options_need_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert (

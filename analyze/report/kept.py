@@ -1,7 +1,6 @@
 """Keeps a report's runs without their predictions: small, and enough to make it again."""
 
 import itertools
-import json
 import shutil
 from pathlib import Path
 
@@ -9,14 +8,15 @@ from analyze.comparison.covariance import FILE as COVARIANCES
 from analyze.comparison.covariance import write_covariances
 from analyze.comparison.report import Report
 from analyze.errors import UsageError, writing
-from analyze.runs.run import FAILURE, bookkeeping
+from analyze.runs.format import CONFIG, FAILURE, METRICS, SUMMARY, load_json, write_json
+from analyze.runs.run import bookkeeping
 from analyze.runs.scored import KEPT, write_kept
 
 # Options that tell the reader something; the other bookkeeping names places on one's machine.
 _TOLD = {"study", "name"}
 # Why a run is left out can be read from these alone.
-_SAID = ("summary.json", "metrics.jsonl", FAILURE)
-_WRITTEN = {"config.json", *_SAID, KEPT, COVARIANCES}
+_SAID = (SUMMARY, METRICS, FAILURE)
+_WRITTEN = {CONFIG, *_SAID, KEPT, COVARIANCES}
 
 
 def write_runs(report: Report, folder: Path) -> None:
@@ -46,7 +46,7 @@ def write_runs(report: Report, folder: Path) -> None:
     with writing(folder):
         write_covariances(fresh, names, report.together)
         for out in report.left_out:
-            told = out.diverged or out.reason.startswith(("failed", "unfinished"))
+            told = out.diverged or out.unfinished
             if told and out.setting is not None:
                 source = out.folder or out.path
                 _copy_said(source, fresh / _free(fresh, source.name))
@@ -80,12 +80,12 @@ def _free(folder: Path, name: str) -> str:
 
 def _copy_said(source: Path, folder: Path) -> None:
     folder.mkdir()
-    described = json.loads((source / "config.json").read_bytes())
+    described = load_json(source / CONFIG)
     config = described["config"]
     hidden = bookkeeping(described) - _TOLD
     described["config"] = {k: v for k, v in config.items() if k not in hidden}
     described.pop("wandb", None)  # where W&B or its folder had it
-    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG, described)
     for name in _SAID:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

@@ -12,8 +12,9 @@ from analyze.metrics.binned import ece
 from analyze.metrics.predictions import score
 from analyze.metrics.temperature import fit_temperature
 from analyze.runs.archive import load_predictions
+from analyze.runs.format import PREDICTIONS
 from analyze.runs.run import as_text, option_texts
-from analyze.runs.scored import PREDICTIONS, ScoredRun, is_kept
+from analyze.runs.scored import ScoredRun, is_kept
 
 
 @dataclass(frozen=True)

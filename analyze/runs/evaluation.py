@@ -16,11 +16,11 @@ from analyze.metrics.calibration import fit_temperature, metrics_of, per_example
 from analyze.metrics.predictions import Floats, score
 from analyze.metrics.table import HUMAN, METRICS
 from analyze.runs.archive import Split, load_predictions
+from analyze.runs.format import PREDICTIONS, SUMMARY
 from analyze.runs.reduced import nll_by_temperature, risk_by_coverage, stage
 from analyze.runs.run import LeftOut, Run, as_text
 from analyze.runs.scored import (
     KEPT,
-    PREDICTIONS,
     ScoredRun,
     is_kept,
     read_cached,
@@ -149,7 +149,7 @@ def _beside_summary(scored: ScoredRun) -> ScoredRun | LeftOut:
     for name in ("accuracy", "nll"):
         said = summary.get(f"test/{name}")
         if isinstance(said, int | float) and not np.isclose(said, values[name], rtol=1e-5):
-            reason = f"summary.json has test/{name} {said:.6g}, {PREDICTIONS} {values[name]:.6g}"
+            reason = f"{SUMMARY} has test/{name} {said:.6g}, {PREDICTIONS} {values[name]:.6g}"
             return scored.run.left_out(f"broken: {reason}")
     names = [one.name + suffix for suffix in ("", "_ts") for one in HUMAN]
     told = {name: summary.get(f"test/{name}") for name in names}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analyze.errors import UsageError
+from analyze.runs.format import CONFIG, FAILURE, SUMMARY, load_json, read_history
 
 # Options that say where a run went and how it was watched and judged, not what it learned: of runs
 # whose config.json does not say so itself.
@@ -17,7 +18,6 @@ _BOOKKEEPING = frozenset(
         *("fresh", "checkpoint_every", "threads", "data_dir", "test_probabilities"),
     )
 )
-FAILURE = "failure.json"  # a study's note on a run that failed
 # Kinds of input for which a softmax of the scores is no estimate of a probability.
 SCORES = "scores"
 
@@ -61,6 +61,7 @@ class LeftOut:
         reason: Why.
         loss, seed, setting: Where they are known.
         diverged: Whether it was lost to its loss or settings, not to an accident.
+        unfinished: Whether it failed, or was not trained to its end.
         folder: Where its files are, where that is not `path`.
     """
 
@@ -70,6 +71,7 @@ class LeftOut:
     seed: int | None = None
     setting: dict[str, Any] | None = None
     diverged: bool = False
+    unfinished: bool = False
     folder: Path | None = None
 
 
@@ -81,7 +83,7 @@ def none_usable(left_out: Sequence[LeftOut]) -> UsageError:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether the trainer or a study wrote this folder, be it only to say why the run failed."""
-    return any((folder / name).is_file() for name in ("config.json", "summary.json", FAILURE))
+    return any((folder / name).is_file() for name in (CONFIG, SUMMARY, FAILURE))
 
 
 def find_run_folders(
@@ -167,16 +169,17 @@ def _align(runs: Sequence[Run | LeftOut]) -> None:
 def read_run(folder: Path) -> Run | LeftOut:
     """The run in a folder, or why it is left out: unfinished, diverged or broken."""
     try:
-        described = _read_object(folder / "config.json")
+        described = _read_object(folder / CONFIG)
         loss, seed, setting = _identity(described)
     except UsageError as error:
         return LeftOut(folder, _failure(folder) or f"broken: {error}")
     where = _where(folder, described)
     out = partial(LeftOut, where, loss=loss, seed=seed, setting=setting, folder=folder)
-    if not (folder / "summary.json").exists():
-        return out(_failure(folder) or _unfinished(folder, described))
     try:
-        summary = _read_object(folder / "summary.json")
+        if not (folder / SUMMARY).exists():
+            reason = _failure(folder) or _unfinished(folder, described)
+            return out(reason, unfinished=True)
+        summary = _read_object(folder / SUMMARY)
     except UsageError as error:
         return out(f"broken: {error}")
     if summary.get("status") == "diverged":
@@ -245,23 +248,6 @@ def _unfinished(folder: Path, described: dict[str, Any]) -> str:
     return reason if state == "finished" else f"{reason} (W&B: {state})"
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The epochs in metrics.jsonl, without lines that a kill cut short; [] where there is none."""
-    try:
-        lines = (folder / "metrics.jsonl").read_bytes().splitlines()
-    except OSError:
-        return []
-    epochs = []
-    for line in lines:
-        try:
-            epoch = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(epoch, dict):
-            epochs.append(epoch)
-    return epochs
-
-
 def varying(settings: Sequence[dict[str, Any]]) -> list[str]:
     """The options that differ between settings, in the order in which they first appear."""
     names = list(dict.fromkeys(name for setting in settings for name in setting))
@@ -280,11 +266,8 @@ def as_text(value: object) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        return load_json(path)
     except OSError as error:
         raise UsageError(f"{path.name} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path.name} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path.name} must hold one JSON object")
-    return content
+    except ValueError as error:
+        raise UsageError(f"{path.name} {error}") from error

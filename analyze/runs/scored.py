@@ -14,10 +14,10 @@ from analyze.errors import UsageError
 from analyze.metrics.predictions import Floats
 from analyze.metrics.temperature import Bound
 from analyze.runs.archive import load_arrays
+from analyze.runs.format import PREDICTIONS, read_history
 from analyze.runs.reduced import BIN_NUMBERS, FINE, POINTS, TEMPERATURES, Stage
-from analyze.runs.run import Run, read_history
+from analyze.runs.run import Run
 
-PREDICTIONS = "predictions.npz"
 KEPT = "reduced.npz"  # of a run that is kept without its predictions
 CACHED = "scored.npz"  # beside the predictions that it is of
 VERSION = 2  # of the definitions of the metrics

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from analyze.errors import UsageError
 from experiments.data.labels import class_counts
-from experiments.errors import Refused
 from experiments.values import parse_class_weights
 
 
@@ -31,14 +31,14 @@ def resolve(spec: str, targets: Tensor, classes: tuple[str, ...]) -> Tensor | No
         float32, (C,), or None for ``none``.
 
     Raises:
-        Refused: where the numbers do not fit the classes, or a class has no label.
+        UsageError: where the numbers do not fit the classes, or a class has no label.
     """
     kind, numbers = parse_class_weights(spec)
     if kind == "none":
         return None
     if kind == "given":
         if len(numbers) != len(classes):
-            raise Refused(
+            raise UsageError(
                 f"--class-weights must have a weight for each of the {len(classes)} classes, "
                 f"got {len(numbers)}"
             )
@@ -46,7 +46,7 @@ def resolve(spec: str, targets: Tensor, classes: tuple[str, ...]) -> Tensor | No
     counts = class_counts(targets, len(classes))
     if not bool((counts > 0).all()):
         empty = classes[int(counts.argmin())]
-        raise Refused(
+        raise UsageError(
             f"--class-weights {spec}: class {empty!r} has no label among the training images"
         )
     if kind == "balanced":

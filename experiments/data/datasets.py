@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analyze.errors import UsageError
 from experiments.catalogue import DATASETS
-from experiments.config import Refused, RunConfig
+from experiments.config import RunConfig
 from experiments.data import class_weights, label_file, labels, selection
 from experiments.machine.fingerprint import fingerprint
 from experiments.randomness import Stream
@@ -108,7 +109,7 @@ def load(config: RunConfig) -> Data:
     """The data set of a run, split, selected and labelled.
 
     Raises:
-        Refused: where data or labels are missing, broken, or too few for the split.
+        UsageError: where data or labels are missing, broken, or too few for the split.
     """
     source: Source = pkgutil.resolve_name(DATASETS[config.dataset].load)(config)
     train, val = split(source.train, config.val_size, config.split_seed)
@@ -130,12 +131,12 @@ def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Ima
     Each class gives its share, rounded so that the sizes add up.
 
     Raises:
-        Refused: if either part would have no image.
+        UsageError: if either part would have no image.
     """
     n = len(images)
     size = round(val_size * n) if val_size < 1 else int(val_size)
     if not 0 < size < n:
-        raise Refused(
+        raise UsageError(
             f"--val-size {val_size:g} leaves {size} of {n} training images for validation "
             f"and {n - size} for training: both need at least one"
         )
@@ -149,7 +150,7 @@ def select(images: Images, classes: tuple[str, ...], config: RunConfig) -> Image
     """What ``--imbalance`` and ``--train-size`` leave of the training images.
 
     Raises:
-        Refused: if a class would have no image, or there are not as many.
+        UsageError: if a class would have no image, or there are not as many.
     """
     if config.imbalance > 1:
         images = images.take(
@@ -159,7 +160,7 @@ def select(images: Images, classes: tuple[str, ...], config: RunConfig) -> Image
         )
     if size := config.train_size:
         if size > len(images):
-            raise Refused(f"--train-size {size}: there are only {len(images)} training images")
+            raise UsageError(f"--train-size {size}: there are only {len(images)} training images")
         images = images.take(
             selection.stratified(
                 images.targets, images.index, size, config.split_seed, Stream.SUBSET
@@ -199,7 +200,7 @@ def _test_probabilities(path: str, images: int, classes: tuple[str, ...]) -> Ten
     option = "--test-probabilities"
     table = label_file.read(option, path, images, len(classes), part="test images")
     if not table.is_floating_point():
-        raise Refused(
+        raise UsageError(
             f"{option} {path} holds class indices: expected probabilities, "
             f"floating ({images}, {len(classes)})"
         )

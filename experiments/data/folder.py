@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from analyze.errors import UsageError
 from experiments import image_files
-from experiments.config import Refused
 from experiments.image_files import PARTS, File
 from experiments.machine import cores, locks
 from experiments.machine.progress import Progress
@@ -60,7 +60,7 @@ def read(root: Path, image_size: int) -> Decoded:
         image_size: the side of the square that images of another size are resized and cropped to.
 
     Raises:
-        Refused: where folders or images are missing, classes differ, a file is no image, or the
+        UsageError: where folders or images are missing, classes differ, a file is no image, or the
             images do not fit into memory.
     """
     listing = image_files.find(root)
@@ -84,7 +84,7 @@ def _refuse_too_large(images: int, image_size: int) -> None:
     needed = images * 3 * image_size**2
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
-        raise Refused(
+        raise UsageError(
             f"--image-size {image_size}: {images:,} images of {image_size}x{image_size} pixels "
             f"take {needed / 1e9:,.1f} GB, and there are {memory / 1e9:,.1f} GB of memory: choose "
             "a smaller size"
@@ -168,7 +168,7 @@ def _decode_all(
         for (paths, _), outcome in zip(chunks, decoded, strict=True):
             if isinstance(outcome, str):
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise Refused(outcome)
+                raise UsageError(outcome)
             transparent += outcome
             progress.advance(len(paths))
     return arrays | {"transparent": np.array(transparent)}

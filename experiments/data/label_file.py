@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.config import Refused
+from analyze.errors import UsageError
 from experiments.errors import first_line
 
 UNLABELLED = -100
@@ -33,17 +33,17 @@ def read(option: str, path: str, images: int, classes: int, *, part: str) -> Ten
         (N, C), rows divided by their sums.
 
     Raises:
-        Refused: on a file that cannot be read or holds something else; nothing is unpickled.
+        UsageError: on a file that cannot be read or holds something else; nothing is unpickled.
     """
     where = f"{option} {path}"
     table = _load(where, Path(path))
     if table.ndim not in (1, 2) or table.dtype.kind not in "iuf":
-        raise Refused(
+        raise UsageError(
             f"{where} is {table.dtype} of shape {table.shape}: expected class indices, integers "
             f"({images},), or probabilities, floating ({images}, {classes})"
         )
     if len(table) != images:
-        raise Refused(
+        raise UsageError(
             f"{where} has {len(table)} rows, and there are {images} {part}: one row each, in the "
             "data set's order"
         )
@@ -59,32 +59,32 @@ def _load(where: str, path: Path) -> NDArray[Any]:
             file.seek(0)
             if magic != b"\x93NUMPY":
                 kind = "an .npz archive" if magic.startswith(b"PK") else "no .npy file"
-                raise Refused(f"{where} is {kind}: save one array with numpy.save")
+                raise UsageError(f"{where} is {kind}: save one array with numpy.save")
             table: NDArray[Any] = np.load(file, allow_pickle=False)
             return table
     except OSError as error:
-        raise Refused(f"{where} cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"{where} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, MemoryError) as error:
         if "Object arrays" in str(error):
-            raise Refused(
+            raise UsageError(
                 f"{where} holds pickled objects, which are not loaded: save an array of numbers"
             ) from error
-        raise Refused(f"{where} is damaged: {first_line(error)}") from error
+        raise UsageError(f"{where} is damaged: {first_line(error)}") from error
 
 
 def _class_indices(where: str, table: NDArray[Any], classes: int) -> Tensor:
     if table.dtype.kind == "f":
-        raise Refused(f"{where}: class indices must be integers, got {table.dtype}")
+        raise UsageError(f"{where}: class indices must be integers, got {table.dtype}")
     wrong = ((table < 0) & (table != UNLABELLED)) | (table >= classes)
     labelled = table[table != UNLABELLED]
     if not len(labelled):
-        raise Refused(f"{where}: no image has a label, all are {UNLABELLED}")
+        raise UsageError(f"{where}: no image has a label, all are {UNLABELLED}")
     if wrong.any():
         row = int(wrong.argmax())
         hint = ""
         if labelled.min() == 1 and labelled.max() == classes:
             hint = f" (labels from 1 to {classes}: subtract 1, classes count from 0)"
-        raise Refused(
+        raise UsageError(
             f"{where}: row {row} has {table[row]}, expected a class from 0 to {classes - 1}, or "
             f"{UNLABELLED} for no label{hint}"
         )
@@ -93,17 +93,17 @@ def _class_indices(where: str, table: NDArray[Any], classes: int) -> Tensor:
 
 def _probabilities(where: str, table: NDArray[Any], classes: int) -> Tensor:
     if table.dtype.kind != "f":
-        raise Refused(
+        raise UsageError(
             f"{where} is a table of {table.dtype}: probabilities must be floating, and class "
             "indices have one number a row"
         )
     if table.shape[1] != classes:
-        raise Refused(f"{where} has {table.shape[1]} columns for {classes} classes")
+        raise UsageError(f"{where} has {table.shape[1]} columns for {classes} classes")
     p = table.astype(np.float64)
     wrong = ~((p >= 0) & (p <= 1 + _SUM_TOLERANCE))
     if wrong.any():
         row, column = divmod(int(wrong.argmax()), table.shape[1])
-        raise Refused(
+        raise UsageError(
             f"{where}: row {row}, column {column} has {table[row, column]:g}, expected a "
             "probability from 0 to 1"
         )
@@ -111,5 +111,5 @@ def _probabilities(where: str, table: NDArray[Any], classes: int) -> Tensor:
     far = np.abs(sums - 1) > _SUM_TOLERANCE
     if far.any():
         row = int(far.argmax())
-        raise Refused(f"{where}: row {row} sums to {sums[row]:.6g}, expected 1")
+        raise UsageError(f"{where}: row {row} sums to {sums[row]:.6g}, expected 1")
     return torch.from_numpy((p / sums[:, None]).astype(np.float32))

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.data.label_file import UNLABELLED
 from experiments.randomness import Stream, integers, uniform
 
@@ -27,14 +28,14 @@ def assign(targets: Tensor, index: Tensor, classes: int, config: RunConfig) -> T
         config: of the run.
 
     Raises:
-        Refused: where these options meet probabilities, or leave no label.
+        UsageError: where these options meet probabilities, or leave no label.
     """
     for option, rate in (
         ("--label-noise", config.label_noise),
         ("--unlabelled", config.unlabelled),
     ):
         if rate and targets.is_floating_point():
-            raise Refused(
+            raise UsageError(
                 f"{option} {rate:g} needs class indices: --train-labels {config.train_labels} "
                 "holds probabilities"
             )
@@ -44,7 +45,7 @@ def assign(targets: Tensor, index: Tensor, classes: int, config: RunConfig) -> T
         hidden = uniform(config.split_seed, Stream.UNLABELLED, index) < config.unlabelled
         targets = targets.masked_fill(hidden, UNLABELLED)
     if not targets.is_floating_point() and not bool((targets >= 0).any()):
-        raise Refused(f"none of the {len(targets)} training images has a label")
+        raise UsageError(f"none of the {len(targets)} training images has a label")
     return targets
 
 

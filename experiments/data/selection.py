@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiments.config import Refused
+from analyze.errors import UsageError
 from experiments.randomness import Stream, bits
 
 
@@ -47,12 +47,12 @@ def long_tailed(
         Their positions, ascending, int64.
 
     Raises:
-        Refused: if nothing would be left of a class.
+        UsageError: if nothing would be left of a class.
     """
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     kept = long_tail_counts(counts, ratio)
     if 0 in kept:
-        raise Refused(
+        raise UsageError(
             f"--imbalance {ratio:g} leaves no image of class {classes[kept.index(0)]!r}: "
             f"the largest class has {max(counts)} training images"
         )

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analyze.errors import UsageError
 from experiments import image_files
-from experiments.config import Refused, RunConfig
+from experiments.config import RunConfig
 from experiments.data import folder
 from experiments.data.datasets import Images, Source
 from experiments.machine import locks
@@ -51,11 +52,11 @@ def cifar(config: RunConfig) -> Source:
             train, test = (dataset(root, train=part, download=True) for part in (True, False))
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
-        raise Refused(
+        raise UsageError(
             f"{name} is not in {root} and could not be downloaded ({reason}). {ways_out}"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
-        raise Refused(
+        raise UsageError(
             f"{name} in {root} is damaged or unreadable ({error}). {ways_out}"
         ) from error
     parts = [
@@ -70,7 +71,7 @@ def image_folder(config: RunConfig) -> Source:
     try:
         decoded = folder.read(config.data_dir, config.image_size)
     except MemoryError as error:
-        raise Refused(
+        raise UsageError(
             f"--image-size {config.image_size}: memory does not hold the images ({error}): choose "
             "a smaller size"
         ) from error

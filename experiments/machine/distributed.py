@@ -18,7 +18,8 @@ from accelerate.utils import (
 )
 from torch import Tensor
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.errors import first_line
 from experiments.machine import hardware, launched
 
@@ -34,8 +35,8 @@ def start(config: RunConfig) -> Accelerator:
     """Join the processes of the run, choose device and precision, set the CPU threads.
 
     Raises:
-        Refused: where precision or ``--sync-bn`` need a GPU that is not there, or the environment
-            asks for something else than processes that share a batch.
+        UsageError: where precision or ``--sync-bn`` need a GPU that is not there, or the
+            environment asks for something else than processes that share a batch.
     """
     launched.settle()
     cpu = on_cpu()
@@ -44,17 +45,17 @@ def start(config: RunConfig) -> Accelerator:
     if precision == "auto":
         precision = "bf16" if hardware.native_bf16(device) else "no"
     if cpu and precision == "fp16":
-        raise Refused("--mixed-precision fp16 needs a GPU; on this CPU choose auto, no or bf16")
+        raise UsageError("--mixed-precision fp16 needs a GPU; on this CPU choose auto, no or bf16")
     if cpu and config.sync_bn:
-        raise Refused("--sync-bn needs GPUs: torch has no SyncBatchNorm on the CPU")
+        raise UsageError("--sync-bn needs GPUs: torch has no SyncBatchNorm on the CPU")
     if cpu:
         hardware.keep_freed_memory()
     try:
         accelerator = _accelerator(cpu, precision)
     except (ValueError, RuntimeError, ImportError) as error:  # of the processes' environment
-        raise Refused(f"the processes cannot start: {first_line(error)}") from error
+        raise UsageError(f"the processes cannot start: {first_line(error)}") from error
     if accelerator.device.type != device.type:
-        raise Refused(
+        raise UsageError(
             f"accelerate chose {accelerator.device.type}, and runs train on CUDA or the CPU: "
             "ACCELERATE_USE_CPU=true takes the CPU"
         )
@@ -107,12 +108,12 @@ def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
     if accelerator.is_main_process:
         try:
             outcome[0] = action()
-        except Refused as refusal:
-            outcome[1] = str(refusal)
+        except UsageError as refusal:
+            outcome[1] = refusal
     if accelerator.num_processes > 1:
         broadcast_object_list(outcome)
     if outcome[1] is not None:
-        raise Refused(outcome[1])
+        raise outcome[1]
     result: T = outcome[0]
     return result
 

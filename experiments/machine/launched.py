@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from experiments.config import Refused
+from analyze.errors import UsageError
 
 _TRUE = {"y", "yes", "t", "true", "on", "1"}
 _FALSE = {"n", "no", "f", "false", "off", "0"}
@@ -54,21 +54,21 @@ def settle() -> None:
     """Leave of accelerate's environment only what a run heeds, and say what it does not.
 
     Raises:
-        Refused: on what cannot be had here, or a value that has no meaning.
+        UsageError: on what cannot be had here, or a value that has no meaning.
     """
     for name, (rule, holds) in _HEEDED.items():
         value = os.environ.get(name)
         if value is not None and not holds(value):
-            raise Refused(f"{name} must be {rule}, got {value!r}")
+            raise UsageError(f"{name} must be {rule}, got {value!r}")
     for name, library in _REFUSED.items():
         if os.environ.get(name, "false").lower() in _TRUE:
-            raise Refused(
+            raise UsageError(
                 f"{name} asks accelerate for {library}, which is not supported: a run divides its "
                 "batches among processes, and nothing else (accelerate launch --multi_gpu, or "
                 "another --config_file)"
             )
     if device := os.environ.get("ACCELERATE_TORCH_DEVICE"):
-        raise Refused(
+        raise UsageError(
             f"ACCELERATE_TORCH_DEVICE={device} is not supported: choose GPUs by "
             "CUDA_VISIBLE_DEVICES, and the CPU by ACCELERATE_USE_CPU=true"
         )

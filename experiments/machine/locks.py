@@ -11,13 +11,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from experiments.config import Refused
+from analyze.errors import UsageError
+from analyze.runs.format import LOCK
 
-_NAME = ".lock"
 _GLANCES, _GLANCE = 10, 0.02
 
 
-class Taken(Refused):
+class Taken(UsageError):
     """Another process trains this run."""
 
 
@@ -28,7 +28,7 @@ def acquire(folder: Path) -> IO[str]:
         Taken: if another process holds the lock.
         OSError: if the folder cannot be written.
     """
-    lock = (folder / _NAME).open("a+", encoding="utf-8")
+    lock = (folder / LOCK).open("a+", encoding="utf-8")
     for _ in range(_GLANCES):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,10 +60,10 @@ def holder(folder: Path) -> str | None:
     """The process that trains this run, or None.
 
     Raises:
-        Refused: where that cannot be told.
+        UsageError: where that cannot be told.
     """
     try:
-        with (folder / _NAME).open(encoding="utf-8") as lock:
+        with (folder / LOCK).open(encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -71,7 +71,7 @@ def holder(folder: Path) -> str | None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise Refused(f"cannot look at {folder / _NAME} ({error.strerror})") from error
+        raise UsageError(f"cannot look at {folder / LOCK} ({error.strerror})") from error
     return None
 
 

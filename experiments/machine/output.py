@@ -1,4 +1,4 @@
-"""What is printed: in any terminal, and never worth a run."""
+"""What is printed is never worth a run."""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ class _Unbreakable(io.FileIO):
         except OSError:
             return size
         return size if written is None else written  # None: a full pipe that does not wait
-
-
-def print_anything() -> None:
-    """Let what the terminal's encoding lacks be printed as an escape, not be an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # none where a test or a notebook has its own
-            stream.reconfigure(errors="backslashreplace")
 
 
 def outlive_readers() -> None:

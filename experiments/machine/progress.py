@@ -19,14 +19,16 @@ class Progress:
     Args:
         label: what is being done.
         total: how much of it there is.
-        done: how much was done before.
         enabled: False prints nothing at all (the processes that do not speak).
+
+    Attributes:
+        done: how much is done; to be set before the context begins, where some was done before.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0, enabled: bool = True) -> None:
-        self.label, self.total, self.done = label, total, done
+    def __init__(self, label: str, total: int, enabled: bool = True) -> None:
+        self.label, self.total, self.done = label, total, 0
         self.enabled = enabled
-        self._started, self._done_before = time.monotonic(), done
+        self._started, self._done_before = time.monotonic(), 0
         self._last_line = self._started
         self._bar: Bar | None = None
         if enabled and sys.stderr.isatty():
@@ -39,11 +41,14 @@ class Progress:
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._bar.add_task(label, total=total, completed=done)
+            self._task = self._bar.add_task(label, total=total)
 
     def __enter__(self) -> Progress:
-        """Show the bar."""
+        """Show the bar; time counts from now."""
+        self._started, self._done_before = time.monotonic(), self.done
+        self._last_line = self._started
         if self._bar:
+            self._bar.reset(self._task, completed=self.done)
             self._bar.start()
         return self
 

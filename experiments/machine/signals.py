@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 # By one of these a user asks; who asks twice does not want to wait for a checkpoint. A terminal
 # that closes may say so twice, through its shell too, and SLURM may warn twice.
@@ -49,6 +49,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.signal = 0
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         """Listen."""

@@ -8,28 +8,26 @@ never executes anything in it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from experiments.config import Refused
+from analyze.errors import UsageError
+from analyze.runs.format import load_json, sync, to_json
 from experiments.errors import first_line
 from experiments.machine.fingerprint import fingerprint
 from experiments.runs import tensors
 
 _KEEP = 2
 _NAME, _UNFINISHED = "step-", ".tmp-"
-_MANIFEST = "manifest.json"
+_STATE, _MANIFEST = "state.json", "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -58,30 +56,22 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     try:
         temporary.mkdir()
         for name, group in checkpoint.tensors.items():
-            tensors.save(packed(group), temporary / f"{name}.safetensors")
-        (temporary / "state.json").write_text(json.dumps(checkpoint.state), encoding="utf-8")
+            tensors.save(group, temporary / f"{name}.safetensors")
+        (temporary / _STATE).write_text(to_json(checkpoint.state), encoding="utf-8")
         manifest = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
-        (temporary / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        (temporary / _MANIFEST).write_text(to_json(manifest), encoding="utf-8")
         for path in temporary.iterdir():
-            _sync(path)
-        _sync(temporary)
+            sync(path)
+        sync(temporary)
         final = folder / f"{_NAME}{step:08}"
         if final.exists():  # the same step again, after a resume: the content is the same
             shutil.rmtree(final)
         temporary.rename(final)
-        _sync(folder)
+        sync(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in _newest_first(folder)[_KEEP:]:
         shutil.rmtree(old)
-
-
-def packed(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies as safetensors takes them: on the CPU, contiguous, and none a view of another."""
-    return {
-        key: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for key, tensor in group.items()
-    }
 
 
 def clean(folder: Path) -> None:
@@ -94,7 +84,7 @@ def load(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole; None where there is none at all.
 
     Raises:
-        Refused: where all are damaged, or one cannot be read: it may be whole.
+        UsageError: where all are damaged, or one cannot be read: it may be whole.
     """
     damage = []
     try:
@@ -104,12 +94,12 @@ def load(folder: Path) -> Checkpoint | None:
             except _Damaged as error:
                 damage.append(f"{path.name}: {error}")
     except OSError as error:
-        raise Refused(
+        raise UsageError(
             f"cannot read the checkpoint {error.filename or folder} ({error.strerror}): make it "
             "readable, or give this run another --name"
         ) from error
     if damage:
-        raise Refused(
+        raise UsageError(
             f"no checkpoint in {folder} is whole ({'; '.join(damage)}): restore one, or start "
             "anew with --fresh"
         )
@@ -137,18 +127,17 @@ class _Damaged(Exception):
 
 def _load(path: Path) -> Checkpoint:
     try:
-        manifest: Mapping[str, Any] = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
-        for name, known in manifest.items():
+        for name, known in load_json(path / _MANIFEST).items():
             if _fingerprint(path / name) != known:
                 raise _Damaged(f"{name} is damaged")
         groups = {
             file.name.removesuffix(".safetensors"): load_file(file)
             for file in path.glob("*.safetensors")
         }
-        return Checkpoint(groups, json.loads((path / "state.json").read_text(encoding="utf-8")))
+        return Checkpoint(groups, load_json(path / _STATE))
     except FileNotFoundError as error:
         raise _Damaged(f"{Path(error.filename).name} is missing") from error
-    except (SafetensorError, ValueError, AttributeError) as error:  # whole, but not of our making
+    except (SafetensorError, ValueError) as error:  # whole, but not of our making
         raise _Damaged(first_line(error)) from error
 
 
@@ -162,11 +151,3 @@ def _newest_first(folder: Path) -> list[Path]:
 
 def _fingerprint(path: Path) -> list[int | str]:
     return [path.stat().st_size, fingerprint(path)]
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,19 +1,8 @@
-"""The run folder: the self-contained record of a run, and the source of truth about it.
-
-config.json        the options as resolved, the code's commit, versions, hardware
-metrics.jsonl      a line per epoch
-predictions.npz    logits, targets and indices of the validation and test images
-checkpoints/       the newest two
-model.safetensors  the final weights
-summary.json       written last: its presence means that the run is finished
-"""
+"""Writes a run folder, whose files `analyze.runs.format` lists."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
-import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -24,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.config import Refused, RunConfig, neutral_values
-from experiments.errors import first_line
+from analyze.errors import UsageError
+from analyze.runs import format as files
+from experiments.config import RunConfig, neutral_values
 from experiments.machine import locks
 from experiments.runs import checkpoint, loss_source, provenance, tensors, tracking
-from experiments.runs.checkpoint import packed
-from experiments.runs.state import FAILURE, LOG, read_json
 
 # What config.json says of the data, which a resumed run must find as they were.
 _DATA = ("images_sha256", "sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
 # By one of these a run's folder is known: what a run writes first, or a study for it.
-_TRACES = {"config.json", LOG, FAILURE}
+_TRACES = {files.CONFIG, files.LOG, files.FAILURE}
 
 
 class Record:
@@ -45,7 +33,7 @@ class Record:
         lock: of the folder, where the caller has acquired it already.
 
     Raises:
-        Refused: where the folder cannot be written, another process trains this run, or it
+        UsageError: where the folder cannot be written, another process trains this run, or it
             holds a run with other options.
     """
 
@@ -55,7 +43,7 @@ class Record:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = None if lock else locks.acquire(self.folder)
         except OSError as error:
-            raise Refused(
+            raise UsageError(
                 f"cannot write the run folder {self.folder} ({error.strerror}): "
                 "name another with --output"
             ) from error
@@ -70,7 +58,7 @@ class Record:
         except OSError as error:
             self.close()
             place, reason = error.filename or self.folder, error.strerror
-            raise Refused(
+            raise UsageError(
                 f"cannot use {place} ({reason}): make it readable and writable, or give this run "
                 "another --name"
             ) from error
@@ -86,17 +74,16 @@ class Record:
     @property
     def checkpoints(self) -> Path:
         """Where the checkpoints are."""
-        return self.folder / "checkpoints"
+        return self.folder / files.CHECKPOINTS
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, else None."""
-        summary: dict[str, Any] | None = read_json(self.folder / "summary.json")
-        return summary
+        return files.read_json(self.folder / files.SUMMARY)
 
     def _clear(self) -> None:
-        found = [path for path in self.folder.iterdir() if path.name != ".lock"]
+        found = [path for path in self.folder.iterdir() if path.name != files.LOCK]
         if found and not _TRACES & {path.name for path in found}:
-            raise Refused(
+            raise UsageError(
                 f"{self.folder} is not empty and holds no run, so --fresh does not delete it: "
                 "name another with --name or --output"
             )
@@ -109,34 +96,34 @@ class Record:
 
     def _check_whole(self) -> None:
         """What is damaged must not look like a run that has not begun: its work would be lost."""
-        begun, config = checkpoint.found(self.checkpoints), self.folder / "config.json"
+        begun, config = checkpoint.found(self.checkpoints), self.folder / files.CONFIG
         # Where there are checkpoints a summary is written again, from the last one.
-        needed = [config] if begun else [config, self.folder / "summary.json"]
+        needed = [config] if begun else [config, self.folder / files.SUMMARY]
         for path in needed:
-            if read_json(path) is None and path.exists():
-                raise Refused(f"{path} is damaged: restore it, or start anew with --fresh")
+            if files.read_json(path) is None and path.exists():
+                raise UsageError(f"{path} is damaged: restore it, or start anew with --fresh")
         if begun and not config.exists():
-            raise Refused(
+            raise UsageError(
                 f"{self.folder} has checkpoints, and no config.json that says of what: restore "
                 "it, or give this run another --name"
             )
 
     def _check_same_run(self) -> None:
-        known = read_json(self.folder / "config.json")
+        known = files.read_json(self.folder / files.CONFIG)
         if known is None or known.get("hash") in self.config.hashes:
             return
         changes = self.config.differences(known)
-        raise Refused(
+        raise UsageError(
             f"{self.folder} holds a run with other options ({', '.join(changes)}): "
             "give this one another --name, or start anew with --fresh"
         )
 
     def _check_same_loss(self) -> None:
         """A user may have edited a loss since the run was trained, or half trained."""
-        known = read_json(self.folder / "config.json") or {}
+        known = files.read_json(self.folder / files.CONFIG) or {}
         changed = loss_source.changed(self.config.loss, known)
         if changed and (self.summary() or checkpoint.found(self.checkpoints)):
-            raise Refused(
+            raise UsageError(
                 f"{self.folder} was trained with another version of {', '.join(changed)}: "
                 "give this one another --name, or start anew with --fresh"
             )
@@ -146,7 +133,7 @@ class Record:
         now = json.loads(json.dumps(resolved))
         changed = [name for name in _DATA if name in known and known[name] != now.get(name)]
         if changed:
-            raise Refused(
+            raise UsageError(
                 f"{self.folder} was begun with other data (changed: {', '.join(changed)}): "
                 "give it those again, or start anew with --fresh"
             )
@@ -164,12 +151,12 @@ class Record:
             What is other than where the run began, and changes the bits of its result.
 
         Raises:
-            Refused: where the run began with other data than these, under the same options, or
+            UsageError: where the run began with other data than these, under the same options, or
                 the metrics of its epochs are missing.
         """
         if state and state["hash"] not in self.config.hashes:
-            raise Refused(f"{self.checkpoints} is of a run with other options: use --fresh")
-        begun = read_json(self.folder / "config.json") if state else None
+            raise UsageError(f"{self.checkpoints} is of a run with other options: use --fresh")
+        begun = files.read_json(self.folder / files.CONFIG) if state else None
         self._check_same_data(begun or {}, resolved)
         epochs = self._rewind(state["epoch"] if state else 0)
         described = {
@@ -184,7 +171,9 @@ class Record:
         before, now = _circumstances(begun), _circumstances(described)
         changes = [f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]
         described["changes"] = [*begun.get("changes", []), *changes]
-        write_json(self.folder / "config.json", {"config": self.config.to_dict(), **described})
+        files.write_json(
+            self.folder / files.CONFIG, {"config": self.config.to_dict(), **described}
+        )
         self._tracker = tracking.start(self.config, self.folder, described)
         self._tracker.retell(epochs)
         return changes
@@ -194,7 +183,7 @@ class Record:
 
         And which options say nothing of what it learns, for those who compare runs.
         """
-        known = read_json(self.folder / "config.json") or {}
+        known = files.read_json(self.folder / files.CONFIG) or {}
         bookkeeping = self.config.unlearned()
         return {
             "hash": known.get("hash", self.config.hash),
@@ -211,54 +200,34 @@ class Record:
             Those metrics, an entry an epoch.
 
         Raises:
-            Refused: where some of these are missing, or cannot be read.
+            UsageError: where some of these are missing, or cannot be read.
         """
-        path = self.folder / "metrics.jsonl"
-        try:
-            known = {metrics["epoch"]: metrics for metrics in self._epochs()}
-        except (OSError, TypeError, KeyError) as error:
-            raise Refused(f"cannot read {path} ({first_line(error)})") from error
+        known = {metrics.get("epoch"): metrics for metrics in files.read_history(self.folder)}
         missing = [str(number) for number in range(1, epoch + 1) if number not in known]
         if missing:
-            raise Refused(
-                f"{path} lacks epochs that the checkpoint has trained ({', '.join(missing)}): "
-                "restore it, or start anew with --fresh"
+            raise UsageError(
+                f"{self.folder / files.METRICS} lacks epochs that the checkpoint has trained "
+                f"({', '.join(missing)}): restore it, or start anew with --fresh"
             )
         kept = [known[number] for number in range(1, epoch + 1)]
         if known:
-            _replace(path, "".join(json.dumps(metrics) + "\n" for metrics in kept))
+            files.write_history(self.folder, kept)
         return kept
-
-    def _epochs(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, but for one that a kill cut short."""
-        try:
-            lines = (self.folder / "metrics.jsonl").read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
-        epochs = []
-        for line in lines:
-            with contextlib.suppress(ValueError):
-                epochs.append(json.loads(line))
-        return epochs
 
     def tell_sweep(self) -> None:
         """Tell W&B of a finished run again, where a sweep waits for its metrics."""
-        described = read_json(self.folder / "config.json")
+        described = files.read_json(self.folder / files.CONFIG)
         summary = self.summary()
         if described is None or summary is None or not tracking.in_sweep():
             return
         described.pop("config", None)
         tracker = tracking.start(self.config, self.folder, described)
-        tracker.retell(self._epochs())
-        tracker.finish(summary, self.folder / "predictions.npz")
+        tracker.retell(files.read_history(self.folder))
+        tracker.finish(summary, self.folder / files.PREDICTIONS)
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, synced, and log it to W&B."""
-        line = json.dumps({key: _finite(value) for key, value in metrics.items()}) + "\n"
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        files.append_epoch(self.folder, metrics)
         if self._tracker:
             self._tracker.log(metrics)
 
@@ -270,18 +239,15 @@ class Record:
     ) -> None:
         """Write weights, predictions and, last, summary.json; then end the W&B run."""
         if weights:
-            temporary = self.folder / ".model.tmp"
-            tensors.save(packed(weights), temporary)
-            temporary.replace(self.folder / "model.safetensors")
-        archive = self.folder / "predictions.npz"
+            with files.replacing(self.folder / files.WEIGHTS) as temporary:
+                tensors.save(weights, temporary)
+        archive = self.folder / files.PREDICTIONS
         if predictions:
-            with (self.folder / ".predictions.tmp").open("wb") as file:
+            with files.replacing(archive) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **predictions)
-            (self.folder / ".predictions.tmp").replace(archive)
-        summary = {key: _finite(value) for key, value in summary.items()}
-        write_json(self.folder / "summary.json", summary)
+        files.write_json(self.folder / files.SUMMARY, summary)
         if self._tracker:
-            self._tracker.finish(summary, archive)
+            self._tracker.finish(files.finite(summary), archive)
 
     def stop(self) -> None:
         """End the W&B run of a run that is not finished."""
@@ -299,22 +265,3 @@ def _circumstances(described: Mapping[str, Any]) -> dict[str, Any]:
         | {name: hardware.get(name) for name in ("cpu", "gpu")}
         | {"torch": versions.get("torch")}
     )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file that is complete or absent."""
-    _replace(path, json.dumps(content, indent=2) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN and no infinity: null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from analyze.runs import format as files
+from experiments.config import RunConfig
 from experiments.machine import locks
 from experiments.runs import loss_source
-
-# Files that a study adds to the folder of a run.
-LOG, FAILURE = "log.txt", "failure.json"
 
 
 class State(StrEnum):
@@ -53,23 +50,23 @@ def look(config: RunConfig) -> Standing:
     """Where a run stands; one that cannot be looked at has failed."""
     try:
         return _look(config)
-    except Refused as refusal:
-        return Standing(State.FAILED, _epochs(config.folder), str(refusal))
+    except UsageError as refusal:
+        return Standing(State.FAILED, files.count_epochs(config.folder), str(refusal))
 
 
 def _look(config: RunConfig) -> Standing:
     folder = config.folder
-    if (summary := read_json(folder / "summary.json")) is not None:
+    if (summary := files.read_json(folder / files.SUMMARY)) is not None:
         return _concluded(config, summary)
     if owner := locks.holder(folder):
         # It may have finished between the two looks.
-        if (summary := read_json(folder / "summary.json")) is not None:
+        if (summary := files.read_json(folder / files.SUMMARY)) is not None:
             return _concluded(config, summary)
-        return Standing(State.RUNNING, _epochs(folder), owner)
-    if (failure := read_json(folder / FAILURE)) is not None:
-        return Standing(State.FAILED, _epochs(folder), str(failure.get("reason")))
-    epochs = _epochs(folder)
-    begun = epochs or (folder / "config.json").exists()
+        return Standing(State.RUNNING, files.count_epochs(folder), owner)
+    if (failure := files.read_json(folder / files.FAILURE)) is not None:
+        return Standing(State.FAILED, files.count_epochs(folder), str(failure.get("reason")))
+    epochs = files.count_epochs(folder)
+    begun = epochs or (folder / files.CONFIG).exists()
     return Standing(State.STOPPED if begun else State.WAITING, epochs)
 
 
@@ -79,8 +76,8 @@ def fail(config: RunConfig, reason: str) -> None:
     Raises:
         OSError: if the run's folder cannot be written.
     """
-    note = json.dumps({"reason": reason, "log": LOG, "time": time.time()}, indent=2) + "\n"
-    path = config.folder / FAILURE
+    note = files.to_json({"reason": reason, "log": files.LOG, "time": time.time()})
+    path = config.folder / files.FAILURE
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(note)
@@ -94,7 +91,7 @@ def fail(config: RunConfig, reason: str) -> None:
 
 def forgive(config: RunConfig) -> None:
     """Forget that a run failed: it is tried again."""
-    (config.folder / FAILURE).unlink(missing_ok=True)
+    (config.folder / files.FAILURE).unlink(missing_ok=True)
 
 
 def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
@@ -106,39 +103,11 @@ def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
         note = f"test accuracy {accuracy:.2%}" if isinstance(accuracy, float) else ""
         return Standing(State.DONE, config.epochs, note)
     note = f"the loss is not finite at step {summary.get('diverged_step')}"
-    return Standing(State.DIVERGED, _epochs(config.folder), note)
+    return Standing(State.DIVERGED, files.count_epochs(config.folder), note)
 
 
 def _changed_loss(config: RunConfig) -> list[str]:
     """The files of the user's own loss that have been edited since the run."""
     if ":" not in config.loss:  # one of ours: a study of a thousand runs need not ask
         return []
-    return loss_source.changed(config.loss, read_json(config.folder / "config.json") or {})
-
-
-def _epochs(folder: Path) -> int:
-    """How many epochs metrics.jsonl tells of; a line that a kill cut short does not count.
-
-    It is shown, and nothing else: a file that cannot be read tells of none.
-    """
-    try:
-        return (folder / "metrics.jsonl").read_bytes().count(b"\n")
-    except OSError:
-        return 0
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none, or the file is damaged.
-
-    Raises:
-        Refused: where it cannot be read, and so nothing is known of it.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Refused(f"cannot read {path} ({error.strerror})") from error
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
+    return loss_source.changed(config.loss, files.read_json(config.folder / files.CONFIG) or {})

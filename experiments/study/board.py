@@ -14,12 +14,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from analyze.runs.format import LOG
 from experiments.config import RunConfig
 from experiments.machine.progress import clock
-from experiments.runs.state import LOG, Standing, State, look
+from experiments.runs.state import Standing, State, look
 from experiments.study.grid import Study
 
 _SECONDS_BETWEEN_LINES = 15.0
+DONE, INCOMPLETE = 0, 3  # exit statuses
 
 
 class Survey:
@@ -85,6 +87,13 @@ class Survey:
         counts = Counter(standing.state for standing in self.standings.values())
         parts = [f"{counts[state]} {state}" for state in State if counts[state]]
         return f"{self.study.name}: {len(self.study.runs):,} runs, {', '.join(parts)}"
+
+    def conclude(self) -> int:
+        """Print how the study has ended; returns the exit status that says so."""
+        print(self.headline())
+        for line in self.problems():
+            print(line)
+        return DONE if len(self.runs(State.DONE)) == len(self.study.runs) else INCOMPLETE
 
     def problems(self) -> list[str]:
         """Two lines for each run that went wrong: why, and its log; and how to go on."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from analyze.errors import UsageError
 from experiments import config
-from experiments.config import Refused, RunConfig
+from experiments.config import RunConfig
 from experiments.study import sweep_file
 from experiments.study.sweep_file import Choice
 from experiments.values import expanded
@@ -46,15 +46,12 @@ class Study:
         """Where the runs' folders are."""
         return sorted({run.folder.parent for run in self.runs})
 
-    def locate(self, run: RunConfig, refusal: str) -> str:
-        """Where the value is written that a refusal of one of the runs is about."""
-        chosen = {
-            name: choice
-            for name, choices in self.parameters.items()
-            for choice in choices
-            if config.convert(name, choice.value) == getattr(run, name)
-        }
-        return _culprit(chosen, refusal) or self.name
+    def locate(self, run: RunConfig, option: str) -> str:
+        """Where the value is written that a run has of an option; the study's name, if nowhere."""
+        for choice in self.parameters.get(option, ()):
+            if config.convert(option, choice.value) == getattr(run, option):
+                return choice.where
+        return self.name
 
 
 def read(file: str, settings: Sequence[str] = (), output: str | None = None) -> Study:
@@ -66,7 +63,7 @@ def read(file: str, settings: Sequence[str] = (), output: str | None = None) -> 
         output: the folder of all runs, in place of the file's.
 
     Raises:
-        Refused: naming the line of the file for everything that is wrong.
+        UsageError: naming the line of the file for everything that is wrong.
     """
     path = _find(file)
     sweep = sweep_file.read(path)
@@ -88,13 +85,13 @@ def _find(file: str) -> Path:
     if shipped.is_file():
         return shipped
     known = ", ".join(sorted(study.stem for study in SHIPPED.glob("*.yaml")))
-    raise Refused(f"no study file {file}; shipped are {known}")
+    raise UsageError(f"no study file {file}; shipped are {known}")
 
 
 def _setting(text: str) -> tuple[str, list[Choice]]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise Refused(f"--set {text}: expected NAME=VALUE or NAME=[VALUE, ...]")
+        raise UsageError(f"--set {text}: expected NAME=VALUE or NAME=[VALUE, ...]")
     option = name.replace("-", "_")
     return option, sweep_file.setting(option, value, f"--set {text}")
 
@@ -110,8 +107,8 @@ def _combinations(path: Path, parameters: dict[str, list[Choice]]) -> tuple[RunC
         chosen = dict(zip(names, combination, strict=True))
         try:
             run = RunConfig.from_options({name: c.value for name, c in chosen.items()})
-        except Refused as refusal:
-            where = _culprit(chosen, str(refusal)) or path
+        except UsageError as refusal:
+            where = chosen[refusal.option].where if refusal.option in chosen else path
             problems[f"{where}: {refusal}"] = None
             continue
         if run.folder in runs:
@@ -120,13 +117,5 @@ def _combinations(path: Path, parameters: dict[str, list[Choice]]) -> tuple[RunC
     if problems:
         lines = list(problems)
         more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        raise Refused("\n".join(lines[:_SHOWN] + more))
+        raise UsageError("\n".join(lines[:_SHOWN] + more))
     return tuple(runs.values())
-
-
-def _culprit(chosen: Mapping[str, Choice], refusal: str) -> str | None:
-    """Where the first of these options that a refusal names is written."""
-    for flag in re.findall(r"--([a-z-]+)", refusal):
-        if choice := chosen.get(flag.replace("-", "_")):
-            return choice.where
-    return None

@@ -18,7 +18,8 @@ from dataclasses import replace
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.machine import cores
 from experiments.study import worker
 
@@ -29,14 +30,14 @@ _LONGEST_FOLDER = 64  # of 108 bytes, names of some 30 below it included
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR is longer
 
 
-def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, str]]]:
+def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, UsageError]]]:
     """Start the server that runs are forked from, and examine the runs there.
 
     Returns:
-        How many GPUs there are; and the runs whose loss is refused, with the reasons.
+        How many GPUs there are; and the runs whose loss is refused, with the refusals.
 
     Raises:
-        Refused: if not even the number of GPUs could be told.
+        UsageError: if not even the number of GPUs could be told.
     """
     _FORKSERVER.set_forkserver_preload(worker.modules(runs))
     with _short_paths(), _signals_ignored():
@@ -51,7 +52,7 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
             heard.append(answers.recv())
     examiner.join()
     if not heard:
-        raise Refused(f"no process can be started: the first ended with {examiner.exitcode}")
+        raise UsageError(f"no process can be started: the first ended with {examiner.exitcode}")
     gpus, *problems = heard
     return gpus, problems
 
@@ -75,14 +76,14 @@ def _short_paths() -> Iterator[None]:
     """The server listens on a socket, whose path has room for some 100 bytes.
 
     Raises:
-        Refused: where TMPDIR is longer, and no other folder for temporary files can be written.
+        UsageError: where TMPDIR is longer, and no other folder for temporary files can be written.
     """
     usual = tempfile.gettempdir()
     try:
         if len(os.fsencode(usual)) > _LONGEST_FOLDER:
             short = next((place for place in _SHORT if os.access(place, os.W_OK)), None)
             if short is None:
-                raise Refused(f"TMPDIR is too long for sockets, {usual}: name a shorter folder")
+                raise UsageError(f"TMPDIR is too long for sockets, {usual}: name a shorter folder")
             tempfile.tempdir = short
         multiprocessing.util.get_temp_dir()  # made and kept for the rest of this process
         yield
@@ -98,15 +99,15 @@ def _examine(runs: Sequence[RunConfig], mouth: Connection) -> None:
     import torch
 
     from experiments.machine import distributed
-    from experiments.training.trainer import create_criterion
+    from experiments.training import criterion
 
     with contextlib.suppress(BrokenPipeError):  # who asked has been stopped meanwhile
         mouth.send(0 if distributed.on_cpu() else torch.cuda.device_count())
         for run in runs:
             try:
-                create_criterion(run)
-            except Refused as refusal:
-                mouth.send((run, str(refusal)))
+                criterion.create(run)
+            except UsageError as refusal:
+                mouth.send((run, refusal))
             except Exception:
                 continue
 

@@ -6,7 +6,6 @@ again; one that SLURM queues again by itself goes on from its last checkpoint.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -17,18 +16,43 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from analyze.runs.format import read_json, write_json
+from experiments.config import RunConfig
 from experiments.errors import last_line
-from experiments.runs import state
 from experiments.study import worker
+from experiments.study.board import DONE
 from experiments.study.processes import Job, share_of_threads, start_server
+
+if TYPE_CHECKING:
+    from experiments.study.launchers import Launch
 
 _MINUTES = 240
 _FEWEST_MINUTES = 5  # SLURM warns 90 s before the end: something has to be trained before that
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 _FOR_EVER = 1_000_000  # submitit's default gives a job up after three time limits
+
+
+class SlurmLauncher:
+    """The entry ``slurm``: runs as jobs of a cluster."""
+
+    settings = "an option of sbatch: partition=gpu, time=120 (minutes), gpus_per_node=1, ..."
+
+    def run(self, launch: Launch) -> int:
+        """See `experiments.study.launchers.Launcher`; waits for nothing."""
+        if not launch.todo:
+            return launch.survey.conclude()
+        line = submit(
+            launch.survey.study.name,
+            launch.todo,
+            at_once=launch.workers,
+            processes=launch.processes,
+            options=launch.settings,
+        )
+        print(line)
+        return DONE
 
 
 def submit(
@@ -52,7 +76,7 @@ def submit(
         One line that says what was submitted.
 
     Raises:
-        Refused: where submitit or SLURM is missing, or SLURM does not take the jobs.
+        UsageError: where submitit or SLURM is missing, or SLURM does not take the jobs.
     """
     known = queue(runs)
     todo = [run for run in runs if run.folder not in known]
@@ -64,11 +88,9 @@ def submit(
     try:
         jobs = executor.map_array(Element(processes), todo)
     except Exception as error:  # submitit's own kinds of failure are many
-        raise Refused(f"SLURM does not take the jobs: {last_line(error)}") from error
+        raise UsageError(f"SLURM does not take the jobs: {last_line(error)}") from error
     numbers = {run.run_name: job.job_id for run, job in zip(todo, jobs, strict=True)}
-    (folder / f"{jobs[0].job_id}.json").write_text(
-        json.dumps(numbers, indent=2) + "\n", encoding="utf-8"
-    )
+    write_json(folder / f"{jobs[0].job_id}.json", numbers)
     array = str(jobs[0].job_id).partition("_")[0]
     limit = f", at most {at_once} at once" if at_once else ""
     return f"submitted {len(todo)} runs as job {array}{limit}; `scancel {array}` stops them"
@@ -79,7 +101,7 @@ def queue(runs: Sequence[RunConfig]) -> dict[Path, str]:
     submitted: dict[Path, str] = {}
     for folder in {_folder(run) for run in runs}:
         for file in folder.glob("*.json"):
-            numbers = state.read_json(file) or {}  # locks keep a run from two jobs, too
+            numbers = read_json(file) or {}  # locks keep a run from two jobs, too
             submitted |= {folder.parent / name: job for name, job in numbers.items()}
     if not submitted:
         return {}
@@ -96,14 +118,14 @@ def _executor(folder: Path, options: Mapping[str, str | bool]) -> Any:  # noqa: 
     try:
         import submitit
     except ImportError as error:
-        raise Refused("--launcher slurm needs submitit: pip install submitit") from error
+        raise UsageError("--launcher slurm needs submitit: pip install submitit") from error
     if not shutil.which("sbatch"):
-        raise Refused(
+        raise UsageError(
             "--launcher slurm needs SLURM's commands: there is no sbatch on this machine"
         )
     minutes = str(options.get("time", _MINUTES))
     if not minutes.isdigit() or int(minutes) < _FEWEST_MINUTES:
-        raise Refused(
+        raise UsageError(
             f"--slurm time must be a number of minutes, at least {_FEWEST_MINUTES}, got "
             f"{minutes!r}: the jobs queue themselves again until their runs are done"
         )
@@ -180,7 +202,7 @@ def _ask(*command: str) -> str:
             timeout=60,
         )
     except subprocess.CalledProcessError as error:
-        raise Refused(f"{command[0]} failed: {error.stderr.strip()}") from error
+        raise UsageError(f"{command[0]} failed: {error.stderr.strip()}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Refused(f"{command[0]} failed: {error}") from error
+        raise UsageError(f"{command[0]} failed: {error}") from error
     return answer.stdout

@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
+from analyze.errors import UsageError
 from experiments import config
-from experiments.config import Refused, RunConfig
+from experiments.config import RunConfig
 from experiments.values import Mark
 
 # What a file may say beside its parameters without changing which runs there are.
@@ -51,7 +52,7 @@ def read(path: Path) -> Sweep:
     """A sweep file, as far as it defines a grid.
 
     Raises:
-        Refused: naming the line, where the file is broken or is not a grid over train.py.
+        UsageError: naming the line, where the file is broken or is not a grid over train.py.
     """
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
@@ -60,14 +61,14 @@ def read(path: Path) -> Sweep:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         reason = getattr(error, "problem", None) or error
-        raise Refused(f"{where}: this is not YAML ({reason})") from error
+        raise UsageError(f"{where}: this is not YAML ({reason})") from error
 
 
 def setting(option: str, text: str, where: str) -> list[Choice]:
     """The values of ``[A, B, ...]``, which is YAML as in a file; of other text itself.
 
     Raises:
-        Refused: where it is no such list.
+        UsageError: where it is no such list.
     """
     if not text.startswith("["):
         return [Choice(text, where)]
@@ -78,7 +79,7 @@ def setting(option: str, text: str, where: str) -> list[Choice]:
         node = None
     items = node.value if isinstance(node, yaml.SequenceNode) else []
     if not items:
-        raise Refused(f"{where}: expected NAME=VALUE or NAME=[VALUE, ...]")
+        raise UsageError(f"{where}: expected NAME=VALUE or NAME=[VALUE, ...]")
     return [Choice(_value(loader, option, where, item), where) for item in items]
 
 
@@ -86,7 +87,7 @@ def _interpret(path: Path, loader: yaml.SafeLoader, root: yaml.Node | None) -> S
     top = _items(path, root, "a study file")
     for key, (where, node) in top.items():
         if key not in _KEYS:
-            raise Refused(
+            raise UsageError(
                 f"{where}: {key!r} is unknown, or W&B's own: only `wandb sweep {path}` follows "
                 f"it (here: {', '.join(_KEYS)})"
             )
@@ -98,7 +99,7 @@ def _interpret(path: Path, loader: yaml.SafeLoader, root: yaml.Node | None) -> S
     for name, (where, node) in _items(path, top["parameters"][1], "parameters").items():
         option = name.replace("-", "_")
         if option in parameters:
-            raise Refused(f"{where}: {name} is given twice")
+            raise UsageError(f"{where}: {name} is given twice")
         parameters[option] = _choices(path, loader, name, where, node)
         if arguments == _NO_FALSE:
             _refuse_false(option, parameters[option])
@@ -111,20 +112,20 @@ def _check_head(path: Path, head: dict[str, Any]) -> str:
     """Refuse what is no grid over train.py; returns how the agent is to write the parameters."""
     method = head.get("method")
     if method != "grid":
-        raise Refused(
+        raise UsageError(
             f"{path}: method must be grid, got {method!r} (random and bayes are W&B's own: "
             f"`wandb sweep {path}` runs them)"
         )
     if "parameters" not in head:
-        raise Refused(f"{path}: a study needs parameters")
+        raise UsageError(f"{path}: a study needs parameters")
     program = head.get("program", "train.py")
     command = [str(word) for word in head.get("command") or ["${program}", "${args}"]]
     starts = [i for i, word in enumerate(command) if word in ("${program}", program)]
     rest = command[starts[0] + 1 :] if starts else command
     if Path(str(program)).name != "train.py" or not starts:
-        raise Refused(f"{path}: program and command must start train.py, the trainer")
+        raise UsageError(f"{path}: program and command must start train.py, the trainer")
     if len(rest) != 1 or rest[0] not in _ARGUMENTS:
-        raise Refused(
+        raise UsageError(
             f"{path}: behind the program, command must be {_ARGUMENTS[0]} alone, got {rest}: "
             f"options belong under parameters, and train.py reads {', '.join(_ARGUMENTS)}"
         )
@@ -135,7 +136,7 @@ def _refuse_false(option: str, choices: list[Choice]) -> None:
     """What the agent leaves out has its default, which must be the same."""
     for choice in choices:
         if choice.value is False and getattr(RunConfig, option, False):
-            raise Refused(
+            raise UsageError(
                 f"{choice.where}: {_NO_FALSE} leaves out {option}: false, so that W&B's agent "
                 f"would train with true, the default: use {_ARGUMENTS[0]}"
             )
@@ -148,13 +149,13 @@ def _choices(
     form = {key: content for key, (_, content) in _items(path, node, f"parameter {name}").items()}
     distribution = form.pop("distribution", None)
     if set(form) not in ({"value"}, {"values"}):
-        raise Refused(
+        raise UsageError(
             f"{where}: {name} must be given as value: V or values: [V, ...], got "
             f"{', '.join(form) or 'nothing'}"
         )
     [(key, content)] = form.items()
     if distribution and distribution.value != _DISTRIBUTIONS[key]:
-        raise Refused(
+        raise UsageError(
             f"{where}: the distribution of {name} must be {_DISTRIBUTIONS[key]}, as it is given "
             f"by {key}, got {distribution.value!r}"
         )
@@ -162,7 +163,9 @@ def _choices(
     if key == "values":
         nodes = content.value if isinstance(content, yaml.SequenceNode) else []
     if not nodes:
-        raise Refused(f"{where}: {name} needs texts, numbers, true or false, or a list of these")
+        raise UsageError(
+            f"{where}: {name} needs texts, numbers, true or false, or a list of these"
+        )
     option = name.replace("-", "_")
     return [Choice(_value(loader, option, _line(path, n), n), _line(path, n)) for n in nodes]
 
@@ -178,15 +181,15 @@ def _value(loader: yaml.SafeLoader, option: str, where: str, node: yaml.Node) ->
         value = _scalar(loader, option, kind, where, node)
         if isinstance(value, str | int | float):
             return value
-    raise Refused(f"{where}: {option} needs texts, numbers, true or false, or a list of these")
+    raise UsageError(f"{where}: {option} needs texts, numbers, true or false, or a list of these")
 
 
 def _scalar(loader: yaml.SafeLoader, name: str, kind: object, where: str, node: yaml.Node) -> Any:  # noqa: ANN401
     """The value of a scalar.
 
     Raises:
-        Refused: where YAML 1.1, which W&B reads too, makes something else of it than is written:
-            of 1:30 90, of 010 8, of no false, and of a name 1.10 the name 1.1.
+        UsageError: where YAML 1.1, which W&B reads too, makes something else of it than is
+            written: of 1:30 90, of 010 8, of no false, and of a name 1.10 the name 1.1.
     """
     value = loader.construct_object(node, deep=True)
     if (
@@ -196,7 +199,7 @@ def _scalar(loader: yaml.SafeLoader, name: str, kind: object, where: str, node: 
     ):
         return value
     mend = "write a decimal number" if kind in (int, float) else f'quote it, "{node.value}"'
-    raise Refused(f"{where}: YAML reads {name}: {node.value} as {value}: {mend}")
+    raise UsageError(f"{where}: YAML reads {name}: {node.value} as {value}: {mend}")
 
 
 def _misread(text: str, value: object, kind: object) -> bool:
@@ -215,12 +218,12 @@ def _items(path: Path, node: yaml.Node | None, what: str) -> dict[str, tuple[str
     """The pairs of a mapping: for each key its place in the file, and the node of its value."""
     if not isinstance(node, yaml.MappingNode):
         where = _line(path, node) if node else str(path)
-        raise Refused(f"{where}: {what} must be a mapping of names to values")
+        raise UsageError(f"{where}: {what} must be a mapping of names to values")
     items: dict[str, tuple[str, yaml.Node]] = {}
     for key, value in node.value:
         name = str(key.value)
         if name in items:
-            raise Refused(f"{_line(path, key)}: {name} is given twice")
+            raise UsageError(f"{_line(path, key)}: {name} is given twice")
         items[name] = (_line(path, key), value)
     return items
 

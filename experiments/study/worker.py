@@ -15,9 +15,11 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import IO
 
+from analyze.errors import UsageError
+from analyze.runs.format import LOG
 from experiments.catalogue import DATASETS, model
-from experiments.config import Refused, RunConfig
-from experiments.errors import first_line
+from experiments.config import RunConfig
+from experiments.errors import with_kind
 from experiments.machine import locks
 from experiments.machine.signals import StopRequest
 from experiments.runs import state
@@ -50,14 +52,14 @@ def execute(config: RunConfig, rank: int = 0, complain: Callable[[str], None] = 
         lock = _open(config, rank)
     except locks.Taken:
         return TAKEN
-    except Refused as refusal:
+    except UsageError as refusal:
         return _fail(config, str(refusal), complain)
     try:
         return _train(config, lock)
     except (Exception, SystemExit) as error:
         reason = _reason(error)
         with contextlib.suppress(OSError):  # the log may be on a full disk
-            if isinstance(error, Refused):
+            if isinstance(error, UsageError):
                 print(reason, flush=True)
             else:
                 traceback.print_exception(error)
@@ -81,7 +83,7 @@ def _open(config: RunConfig, rank: int) -> IO[str] | None:
             state.forgive(config)
         _print_to_log(config)
     except OSError as error:
-        raise Refused(
+        raise UsageError(
             f"cannot write the run folder {config.folder} ({error.strerror}): make room for it, "
             "or name another with --output"
         ) from error
@@ -99,17 +101,16 @@ def _train(config: RunConfig, lock: IO[str] | None) -> int:
 
 def _reason(error: BaseException) -> str:
     """Why a run failed, in a line."""
-    if isinstance(error, Refused):
+    if isinstance(error, UsageError):
         return str(error)
     if isinstance(error, SystemExit):
         return f"code that the run imports has ended its process, with exit status {error.code}"
-    kind, message = type(error).__name__, first_line(error)
-    return message if message.startswith(kind) else f"{kind}: {message}"
+    return with_kind(error)
 
 
 def _print_to_log(config: RunConfig) -> None:
     """Send everything that this process prints to the run's log, that of C libraries too."""
-    log = os.open(config.folder / state.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = os.open(config.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.dup2(log, 1)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from analyze.errors import UsageError
 from experiments import catalogue
-from experiments.config import Refused, RunConfig
+from experiments.config import RunConfig
 from experiments.errors import first_line
 
 
@@ -102,7 +103,7 @@ def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Modul
         seed: of the weights; torch's global state is left as it was.
 
     Raises:
-        Refused: if timm has no classifier of that name, or cannot build it for these images.
+        UsageError: if timm has no classifier of that name, or cannot build it for these images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -124,12 +125,12 @@ def try_out(network: nn.Module, name: str, shape: torch.Size) -> None:
         shape: of the image, (C_in, H, W).
 
     Raises:
-        Refused: if it cannot take it.
+        UsageError: if it cannot take it.
     """
     try:
         network.eval()(_blank(network, shape))
     except Exception as error:  # a library's model may raise anything
-        raise Refused(
+        raise UsageError(
             f"--model {name} cannot take images of {shape[1]}x{shape[2]} pixels: "
             f"{first_line(error)}; choose another, or with --dataset folder another --image-size"
         ) from error
@@ -145,12 +146,12 @@ def refuse_single_images(network: nn.Module, config: RunConfig, shape: torch.Siz
         shape: of the image, (C_in, H, W).
 
     Raises:
-        Refused: where a layer has but one.
+        UsageError: where a layer has but one.
     """
     try:
         copy.deepcopy(network).train()(_blank(network, shape))
     except ValueError as error:
-        raise Refused(
+        raise UsageError(
             f"--batch-size {config.batch_size} leaves a process with a single image of an epoch's "
             f"last batch, too few for the BatchNorm of {config.model} on images of "
             f"{shape[1]}x{shape[2]} pixels: choose another --batch-size"
@@ -169,11 +170,11 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; close to it: {', '.join(close)}" if close else ""
-        raise Refused(f"--model: timm has no model {name!r}{hint}")
+        raise UsageError(f"--model: timm has no model {name!r}{hint}")
     try:
         model = timm.create_model(name, num_classes=num_classes, in_chans=in_channels)
     except Exception as error:  # timm's models may raise anything, too
-        raise Refused(
+        raise UsageError(
             f"--model: timm cannot build {name} for {in_channels} channels: {first_line(error)}"
         ) from error
     assert isinstance(model, nn.Module)

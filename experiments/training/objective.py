@@ -10,41 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import clsloss
-from experiments.config import Refused, RunConfig
 from experiments.machine.distributed import summed
-
-
-def refuse_misfit(criterion: clsloss.Loss, config: RunConfig, targets: Tensor | None) -> None:
-    """Refuse targets that the loss cannot take.
-
-    Args:
-        criterion: the loss.
-        config: of the run.
-        targets: of the training images, or None where they are not known yet.
-
-    Raises:
-        Refused: naming the option that makes such targets, and the reason.
-    """
-    if config.teacher and not isinstance(criterion, clsloss.KLDivLoss):
-        raise Refused(
-            f"--teacher gives probabilities to learn by --loss kl, got --loss {config.loss}"
-        )
-    given = targets is not None and targets.is_floating_point()
-    unlabelled = 0 if targets is None or given else int((targets < 0).sum())
-    mixing = next((name for name in ("mixup", "cutmix") if getattr(config, name)), None)
-    source = f"--{mixing} {getattr(config, mixing):g}" if mixing else "--train-labels"
-    if (mixing or given) and not criterion.takes_probabilities:
-        raise Refused(
-            f"{source} makes the targets probabilities, and {config.loss} takes class indices "
-            "only: choose a loss such as ce, focal or kl"
-        )
-    if mixing and unlabelled:
-        raise Refused(f"{source} mixes labels, and {unlabelled} of the training images have none")
-    if unlabelled and criterion.per_batch:
-        raise Refused(
-            f"{config.loss} gives one number for a batch, which {unlabelled} unlabelled images "
-            "cannot be left out of: it needs values per example"
-        )
 
 
 class Objective:

@@ -16,11 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from analyze.runs.format import CONFIG, SUMMARY, WEIGHTS, read_json
+from experiments.config import RunConfig
 from experiments.data.datasets import Data
 from experiments.errors import first_line
 from experiments.machine.fingerprint import fingerprint
-from experiments.runs.state import read_json
 from experiments.training import models
 
 
@@ -73,7 +74,7 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
     """The teacher that ``--teacher`` names, or None.
 
     Raises:
-        Refused: if the folder holds no finished run, or one with other classes or channels, or
+        UsageError: if the folder holds no finished run, or one with other classes or channels, or
             one that was trained on images that this run holds out.
     """
     if not config.teacher:
@@ -85,25 +86,25 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
     classes, channels = list(dataset.classes), dataset.train.pixels.shape[1]
     mean, std = description["mean"], description["std"]
     if description["classes"] != classes:
-        raise Refused(
+        raise UsageError(
             f"{where} tells other classes apart: {_shown(description['classes'])}, and this run "
             f"{_shown(classes)}"
         )
     if len(mean) != channels:
-        raise Refused(f"{where} takes images of {len(mean)} channels, these have {channels}")
+        raise UsageError(f"{where} takes images of {len(mean)} channels, these have {channels}")
     if _same_data(description, config) and not _same_split(options, config):
-        raise Refused(
+        raise UsageError(
             f"{where} was trained on images that this run holds out for validation: give both "
             f"the same --split-seed ({options['split_seed']}) and --val-size "
             f"({options['val_size']:g})"
         )
     network = models.create(options["model"], len(classes), channels, seed=0)
-    weights = folder / "model.safetensors"
+    weights = folder / WEIGHTS
     try:
         network.load_state_dict(load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = first_line(error)
-        raise Refused(f"{where}: its model.safetensors cannot be loaded ({reason})") from error
+        raise UsageError(f"{where}: its {WEIGHTS} cannot be loaded ({reason})") from error
     identity = {"name": description["name"], "weights_sha256": fingerprint(weights)}
     student = (dataset.mean, dataset.std)
     return Teacher(network, (mean, std), student, config.temperature, accelerator, identity)
@@ -112,18 +113,17 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
 def _description(where: str, folder: Path) -> dict[str, Any]:
     """The run's config.json, where the run is finished."""
     try:
-        description = read_json(folder / "config.json")
-        summary = read_json(folder / "summary.json")
-    except Refused as refusal:
-        raise Refused(f"--teacher: {refusal}") from refusal
+        description = read_json(folder / CONFIG)
+        summary = read_json(folder / SUMMARY)
+    except UsageError as refusal:
+        raise UsageError(f"--teacher: {refusal}") from refusal
     if description is None or summary is None:
-        raise Refused(
-            f"{where} is no folder of a finished run: it needs config.json, summary.json and "
-            "model.safetensors"
+        raise UsageError(
+            f"{where} is no folder of a finished run: it needs {CONFIG}, {SUMMARY} and {WEIGHTS}"
         )
     status = summary.get("status")
     if {"name", "config", "classes", "mean", "std"} - set(description) or status != "finished":
-        raise Refused(f"{where} is no finished run: its status is {status!r}")
+        raise UsageError(f"{where} is no finished run: its status is {status!r}")
     return description
 
 

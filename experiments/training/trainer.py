@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -14,23 +13,23 @@ from accelerate import Accelerator
 from torch import Tensor
 
 import clsloss
-from experiments.config import Refused, RunConfig
+from analyze.runs.format import CHECKPOINTS
+from experiments.config import RunConfig
 from experiments.data import datasets
 from experiments.data.datasets import Data
-from experiments.machine import distributed, hardware
-from experiments.machine.progress import Progress, clock
+from experiments.machine import distributed
+from experiments.machine.progress import Progress
 from experiments.machine.signals import StopRequest
 from experiments.runs import checkpoint
 from experiments.runs.checkpoint import Checkpoint
 from experiments.runs.record import Record
-from experiments.training import evaluation
+from experiments.training import criterion, description, evaluation, messages
+from experiments.training.description import Position
 from experiments.training.learner import Learner
-from experiments.training.objective import refuse_misfit
 from experiments.training.watch import NEVER, Watch
 from experiments.values import parse_interval
 
 DONE, FAILED = 0, 3
-FEW_STEPS = 100  # below this a network has hardly begun to learn
 
 
 def train(config: RunConfig, lock: IO[str] | None = None) -> int:
@@ -44,12 +43,11 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
         The exit status: 0 done, 3 diverged, 128 + the signal's number stopped on request.
 
     Raises:
-        Refused: on options, data or a run folder that cannot work, before training starts; and
+        UsageError: on options, data or a run folder that cannot work, before training starts; and
             where memory does not suffice; the last checkpoint stays.
         OSError: if a checkpoint or a result cannot be written; the last checkpoint stays.
     """
-    with contextlib.suppress(clsloss.ClassesNeeded):  # as soon as the images are there
-        create_criterion(config)
+    criterion.check(config)
     accelerator = distributed.start(config)
     with contextlib.ExitStack() as stack:
         opened: list[Record] = []  # the main process's alone
@@ -58,66 +56,21 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
             opened.append(stack.enter_context(contextlib.closing(Record(config, lock))))
             return opened[0].summary()
 
-        finished = distributed.on_main(accelerator, open_record)
+        summary = distributed.on_main(accelerator, open_record)
         record = opened[0] if opened else None
-        if finished is not None:
+        if summary is not None:
             if record:
-                ended = "has diverged" if finished["status"] == "diverged" else "is finished"
-                print(f"{record.folder} {ended}; --fresh trains it anew")
+                print(messages.over_already(summary, record.folder))
                 record.tell_sweep()
-            return DONE if finished["status"] == "finished" else FAILED
+            return DONE if summary["status"] == "finished" else FAILED
         dataset = datasets.load(config)
-        criterion = create_criterion(config, dataset)
+        loss = criterion.create(config, dataset)
         try:
-            return Trainer(config, accelerator, dataset, criterion, record).run()
+            return Trainer(config, accelerator, dataset, loss, record).run()
         except RuntimeError as error:
-            on_gpu = isinstance(error, torch.OutOfMemoryError)
-            if not on_gpu and "can't allocate memory" not in str(error):  # so it says on a CPU
-                raise
-            place = "the GPU's" if on_gpu else "this machine's"
-            images = sum(split.pixels.nbytes for split in (dataset.train, dataset.val)) / 1e9
-            raise Refused(
-                f"{place} memory does not hold {config.model} with --batch-size "
-                f"{config.batch_size}, and {images:.1f} GB of images beside it: choose a smaller "
-                "--batch-size or smaller images, or divide the batch by --grad-accum"
-            ) from error
-
-
-def create_criterion(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
-    """The loss of a run.
-
-    Args:
-        config: its options.
-        dataset: its images, for class weights, targets and the number of classes; without them
-            the options alone are checked.
-
-    Raises:
-        Refused: on a spec that names no loss, or a loss that cannot do what the options ask.
-        clsloss.ClassesNeeded: without a dataset, for a loss that may be made for its classes.
-    """
-    weight, classes = (dataset.class_weights, len(dataset.classes)) if dataset else (None, None)
-    try:
-        criterion = clsloss.create(config.loss, weight, classes=classes)
-    except clsloss.ClassesNeeded:
-        raise
-    except (ValueError, TypeError) as error:
-        raise Refused(f"--loss {config.loss}: {error}") from error
-    if config.grad_accum > 1 and not criterion.additive and not criterion.per_batch:
-        raise Refused(
-            f"--grad-accum {config.grad_accum} cannot be exact for {config.loss}, a ratio of sums "
-            "over the whole batch: use --grad-accum 1"
-        )
-    refuse_misfit(criterion, config, dataset.train.targets if dataset else None)
-    return criterion
-
-
-@dataclass
-class Position:
-    """Where a run stands: what is done, and the time it took."""
-
-    epoch: int = 0
-    step: int = 0  # of the epoch
-    seconds: float = 0.0
+            if refusal := messages.out_of_memory(error, config, dataset):
+                raise refusal from error
+            raise
 
 
 class Trainer:
@@ -146,6 +99,10 @@ class Trainer:
         self.agreement = distributed.Agreement(accelerator)
         self.watch = Watch(accelerator.device)
         self.at = Position()
+        self.stop = StopRequest()
+        label = f"{config.run_name}: step"
+        self.progress = Progress(label, self.learner.steps, accelerator.is_main_process)
+        self._saved = time.monotonic()  # when the last checkpoint was written
 
     @property
     def steps_done(self) -> int:
@@ -154,63 +111,36 @@ class Trainer:
 
     def run(self) -> int:
         """Train to the end, or to the request to stop; returns the exit status."""
-        folder = self.config.folder / "checkpoints"
+        folder = self.config.folder / CHECKPOINTS
         # By the main process for all: other machines may not see its disk.
         saved = distributed.on_main(self.accelerator, lambda: checkpoint.load(folder))
         changes = distributed.on_main(self.accelerator, lambda: self._begin(saved))
-        self._saved = time.monotonic()
         if saved is not None:
-            self._resume(saved)
+            self.resume(saved)
         self.learner.settle()
-        label, speaks = f"{self.config.run_name}: step", self.accelerator.is_main_process
-        with (
-            StopRequest() as self.stop,
-            Progress(label, self.learner.steps, self.steps_done, speaks) as self.progress,
-        ):
+        with self.stop, self.progress:
             self._introduce(saved is not None, changes)
             while self.at.epoch < self.config.epochs:
-                status = self._epoch()
+                status = self.epoch()
                 if status != DONE:
                     return status
-        return self._finish()
+        return self.finish()
 
     def _begin(self, saved: Checkpoint | None) -> list[str]:
         """Make the record that of a run which is at this checkpoint; what is other than it was."""
         assert self.record, "the main process has one"
-        fingerprint = {"images_sha256": self.dataset.images_sha256()}
-        return self.record.begin(self._resolved() | fingerprint, saved.state if saved else None)
+        resolved = description.resolved(self.learner, self.dataset)
+        return self.record.begin(resolved, saved.state if saved else None)
 
     def _introduce(self, resumed: bool, changes: list[str]) -> None:
-        n, sizes = self.accelerator.num_processes, self._resolved()["sizes"]
-        threads, steps = torch.get_num_threads(), self.learner.steps
-        self.progress.print(
-            f"{self.config.loss} on {self.config.model} ({sizes['parameters']:,} parameters), "
-            f"{self.config.dataset} ({sizes['train']:,} train, {sizes['val']:,} validation, "
-            f"{sizes['test']:,} test), {n} process{'es' * (n > 1)} on "
-            f"{self.accelerator.device.type}, {threads} thread{'s' * (threads > 1)} each, "
-            f"precision {self.accelerator.mixed_precision}"
-        )
-        if self.learner.criterion.per_batch and n * self.config.grad_accum > 1:
-            self.progress.print(
-                f"{self.config.loss} gives one number per batch: its mean over processes and "
-                "accumulation steps stands for the whole batch"
-            )
-        for remark in self.dataset.remarks:
-            self.progress.print(remark)
-        if steps < FEW_STEPS:
-            self.progress.print(
-                f"{steps:,} optimizer steps in all are few: a smaller --batch-size and --lr, or "
-                "more --epochs, would train further"
-            )
+        for line in messages.introduction(self.learner, self.dataset):
+            self.progress.print(line)
         if resumed:
-            self.progress.print(f"continuing at epoch {self.at.epoch + 1}, step {self.at.step}")
+            self.progress.print(messages.resumed(self.at))
         if changes:
-            self.progress.print(
-                "the result will not be bit for bit that of an uninterrupted run: "
-                f"{', '.join(changes)}"
-            )
+            self.progress.print(messages.changed(changes))
 
-    def _epoch(self) -> int:
+    def epoch(self) -> int:
         """The rest of an epoch, its evaluation and its record."""
         started = time.monotonic()
         plan = self.learner.plan
@@ -218,11 +148,11 @@ class Trainer:
         images = 0
         while self.at.step < plan.steps:
             positions = plan.batch(order, self.at.step)
-            self._step(positions)
+            self.step(positions)
             images += len(positions)
             self.at.step += 1
             self.progress.advance()
-            if (status := self._pause(started)) != DONE:
+            if (status := self.pause(started)) != DONE:
                 return status
         if self._diverged():
             return self._record_divergence(time.monotonic() - started)
@@ -232,16 +162,17 @@ class Trainer:
         self.at = Position(self.at.epoch + 1, 0, self.at.seconds + time.monotonic() - started)
         self.learner.objective.sums.zero_()
         self._log_epoch(means | metrics, speed)
-        self._checkpoint()
+        self.checkpoint()
         return DONE
 
-    def _step(self, positions: Tensor) -> None:
+    def step(self, positions: Tensor) -> None:
+        """One optimizer step on the images at these positions, which nothing waits for."""
         loss = self.learner.step(positions, self.at.epoch, self.at.step)
         self.watch.note(loss, self.steps_done)
 
     # ------------------------------------------------- stopping, diverging, saving and resuming
 
-    def _pause(self, started: float) -> int:
+    def pause(self, started: float) -> int:
         """Between steps: divergence, a request to stop, a checkpoint that is due."""
         # Looking at the loss waits for the device: on a GPU, now and then is often enough.
         look = self.accelerator.device.type == "cpu" or self.at.step % 50 == 0
@@ -250,12 +181,9 @@ class Trainer:
         if bad != NEVER or ((signal or due) and self._diverged()):
             return self._record_divergence(time.monotonic() - started)
         if signal or due:
-            self._checkpoint(time.monotonic() - started)
+            self.checkpoint(time.monotonic() - started)
         if signal:
-            self.progress.print(
-                f"stopped at epoch {self.at.epoch + 1}, step {self.at.step}; "
-                "the same command goes on from here"
-            )
+            self.progress.print(messages.stopped(self.at))
             if self.record:
                 self.record.stop()
             return 128 + signal
@@ -277,7 +205,7 @@ class Trainer:
         # The main process's clock decides for all.
         return self.accelerator.is_main_process and time.monotonic() - self._saved >= seconds
 
-    def _checkpoint(self, seconds: float = 0.0) -> None:
+    def checkpoint(self, seconds: float = 0.0) -> None:
         """Save everything that the rest of the run depends on.
 
         Args:
@@ -296,10 +224,11 @@ class Trainer:
             }
             checkpoint.save(self.record.checkpoints, self.steps_done, Checkpoint(tensors, state))
 
-    def _resume(self, saved: Checkpoint) -> None:
+    def resume(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint."""
         state = saved.state
         self.at = Position(state["epoch"], state["step"], state["seconds"])
+        self.progress.done = self.steps_done
         mine = state["last_loss"] if self.accelerator.is_main_process else 0.0
         self.watch = Watch(self.accelerator.device, mine)
         self.learner.restore(saved.tensors, state["scaler"])
@@ -321,13 +250,10 @@ class Trainer:
                     "seconds": self.at.seconds,
                 }
             )
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        self.progress.print(
-            f"epoch {self.at.epoch}/{self.config.epochs}: {shown}, lr {rate:.4f}, "
-            f"{speed:,.0f} images/s, {self.progress.time_left()} left"
-        )
+        line = messages.epoch(self.config, self.at.epoch, metrics, rate, speed)
+        self.progress.print(f"{line}, {self.progress.time_left()} left")
 
-    def _finish(self) -> int:
+    def finish(self) -> int:
         """Read the test images for the first and only time, and write the results."""
         test = evaluation.pipeline(self.dataset.test, self.dataset, self.learner)
         logits = {"val": self.val, "test": test}
@@ -341,76 +267,22 @@ class Trainer:
             arrays |= evaluation.predictions("test", self.dataset.test, predicted["test"])
             scores = evaluation.score(arrays, self.dataset)
             weights = self.learner.network.state_dict()
-            self.record.finish(self._summary("finished") | scores, weights, arrays)
-            self._conclude(self.record, scores)
+            summary = description.summary(self.learner, self.at, "finished")
+            self.record.finish(summary | scores, weights, arrays)
+            seconds, folder = self.at.seconds, self.record.folder
+            print(messages.finished(self.config.loss, scores, seconds, folder), flush=True)
         self.accelerator.wait_for_everyone()
         return DONE
-
-    def _conclude(self, record: Record, scores: dict[str, Any]) -> None:
-        at = f"{scores['temperature']:.4g}"
-        if bound := scores.get("temperature_bound"):
-            at += f", which stands for {bound}"
-        print(
-            f"{self.config.loss}: test accuracy {scores['test/accuracy']:.2%}, "
-            f"NLL {scores['test/nll']:.4f}, ECE {scores['test/ece']:.2%}; "
-            f"at temperature {at}: "
-            f"NLL {scores['test/nll_ts']:.4f}, ECE {scores['test/ece_ts']:.2%} "
-            f"({clock(self.at.seconds)}; {record.folder})",
-            flush=True,
-        )
 
     def _record_divergence(self, seconds: float) -> int:
         """A result, not an accident: the step, and the last loss that was a number."""
         step = -self.agreement.max(self.watch.earliness)[0]
         self.at.seconds += seconds
         last_loss = self._last_loss()
-        self.progress.print(
-            f"{self.config.loss} diverged: the loss is not finite at step {step} "
-            f"(epoch {step // self.learner.plan.steps + 1}, "
-            f"learning rate {self.learner.learning_rate(step):.3g})"
-        )
+        self.progress.print(messages.diverged(self.learner, step))
         if self.record:
             end = {"diverged_step": step, "last_train_loss": last_loss}
-            self.record.finish(self._summary("diverged") | end, {}, {})
+            summary = description.summary(self.learner, self.at, "diverged")
+            self.record.finish(summary | end, {}, {})
         self.accelerator.wait_for_everyone()
         return FAILED
-
-    def _summary(self, status: str) -> dict[str, Any]:
-        images = self.at.epoch * self.learner.plan.size + self.at.step * self.config.batch_size
-        return {
-            "status": status,
-            "loss": self.config.loss,
-            "model": self.config.model,
-            "dataset": self.config.dataset,
-            "seed": self.config.seed,
-            "epochs": self.at.epoch,
-            "steps": self.steps_done,
-            "seconds": self.at.seconds,
-            "images_per_second": images / self.at.seconds if self.at.seconds else 0.0,
-        }
-
-    def _resolved(self) -> dict[str, Any]:
-        """What the options came to on this machine and this data."""
-        learner, weights = self.learner, self.dataset.class_weights
-        return {
-            "input_kind": learner.criterion.input_kind,
-            "device": self.accelerator.device.type,
-            "processes": self.accelerator.num_processes,
-            "threads": torch.get_num_threads(),
-            "precision": self.accelerator.mixed_precision,
-            "augmentation": vars(learner.pipeline.augmentation),
-            "class_weights": None if weights is None else weights.tolist(),
-            "labels": self.dataset.notes,
-            "teacher": learner.teacher.identity if learner.teacher else None,
-            "classes": list(self.dataset.classes),
-            "remarks": list(self.dataset.remarks),
-            "mean": self.dataset.mean,
-            "std": self.dataset.std,
-            "sizes": {
-                "train": len(self.dataset.train),
-                "val": len(self.dataset.val),
-                "test": len(self.dataset.test),
-                "parameters": sum(p.numel() for p in learner.network.parameters()),
-            },
-            "hardware": hardware.describe(self.accelerator.device),
-        }

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from analyze.errors import UsageError
 from experiments.command_line import parse
-from experiments.config import BOOKKEEPING, Refused, RunConfig
+from experiments.config import BOOKKEEPING, RunConfig
 from experiments.study import grid as studies
 from experiments.values import parse_milestones
 
@@ -66,10 +67,12 @@ def test_booleans_are_read_as_people_and_sweep_agents_write_them(words, value):
     ],
 )
 def test_a_bad_option_is_refused_in_one_line_that_says_what_is_right(words, said):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UsageError) as refusal:
         parse(words.split())
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    named = words.partition(" ")[0].partition("=")[0]
+    assert refusal.value.option == (named[2:].replace("-", "_") if named != "ce" else "")
 
 
 def test_help_names_every_option_with_its_default(capsys):
@@ -114,7 +117,7 @@ def test_a_home_folder_that_no_shell_replaced_is_replaced(monkeypatch, tmp_path)
         for text, expected in (("~/x", f"{tmp_path}/x"), ("x~/~", "x~/~"), ("./x.npy", "x.npy")):
             found = getattr(parse([f"--{name.replace('_', '-')}={text}"]), name)
             assert str(Path(found)) == expected
-    with pytest.raises(Refused, match="--output ~nobody-at-all/x: there is no such home"):
+    with pytest.raises(UsageError, match="--output ~nobody-at-all/x: there is no such home"):
         parse(["--output=~nobody-at-all/x"])
 
 

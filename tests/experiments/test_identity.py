@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analyze.errors import UsageError
 from experiments import config as options
 from experiments import image_files
-from experiments.config import Refused, RunConfig
+from experiments.config import RunConfig
 from experiments.runs.record import Record
 from experiments.values import Neutral
 
@@ -135,7 +136,7 @@ def test_a_named_run_tells_other_images_by_more_than_their_path(tmp_path):
     shutil.copytree(tmp_path / "1", there)
     Record(folder_run(there, tmp_path, name="x")).close()
     other = folder_run(images(tmp_path / "3", side=9), tmp_path, name="x")
-    with pytest.raises(Refused, match=r"other options \(--data-dir images-\w+ -> images-\w+\)"):
+    with pytest.raises(UsageError, match=r"other options \(--data-dir images-\w+ -> images-\w+\)"):
         Record(other)
 
 

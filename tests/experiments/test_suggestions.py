@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
+from analyze.errors import UsageError
 from experiments import suggestions
 from experiments.command_line import parse
-from experiments.config import Refused, RunConfig
+from experiments.config import RunConfig
 
 OPTIONS = [field.name for field in dataclasses.fields(RunConfig)]
 
@@ -35,7 +36,7 @@ OPTIONS = [field.name for field in dataclasses.fields(RunConfig)]
     ],
 )
 def test_suggestions_are_by_meaning(words, said):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UsageError) as refusal:
         parse(words.split())
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)

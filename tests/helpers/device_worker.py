@@ -57,7 +57,7 @@ def use_remote():
     return remote_device.emulated()
 
 
-def watch_steps(device, stop_after, real=Trainer._step):
+def watch_steps(device, stop_after, real=Trainer.step):
     """Where the steps of the next run wait, as a list that they fill."""
     waits = []
 
@@ -69,7 +69,7 @@ def watch_steps(device, stop_after, real=Trainer._step):
         if trainer.steps_done + 1 == stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    Trainer._step = step
+    Trainer.step = step
     return waits
 
 

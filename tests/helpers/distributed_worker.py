@@ -61,7 +61,7 @@ def thirty_steps(loss, dtype, accumulation):
     for step in range(30):
         run.at.epoch, run.at.step = divmod(step, run.learner.plan.steps)
         order = run.learner.plan.order(run.at.epoch, run.learner.pipeline.index)
-        run._step(run.learner.plan.batch(order, run.at.step))
+        run.step(run.learner.plan.batch(order, run.at.step))
     return run.learner.network.state_dict() | {
         "_last_loss": torch.tensor(run._last_loss()),
         "_sums": distributed.summed(accelerator, run.learner.objective.sums),
@@ -83,7 +83,7 @@ def weights(out):
 
 def stop_and_resume(out):
     """Stop a run after each of its steps, by a signal to one process, and let it go on."""
-    real = Trainer._step
+    real = Trainer.step
     for step in (None, *range(1, 11)):
 
         def counting(self, positions, step=step):
@@ -94,9 +94,9 @@ def stop_and_resume(out):
 
         options = {"output": out, "study": f"stop-{step}", "batch_size": 250, "mixup": 0.4}
         config = RunConfig.from_options(TINY | options)
-        Trainer._step = counting
+        Trainer.step = counting
         stopped = trainer.train(config)
-        Trainer._step = real
+        Trainer.step = real
         if step is not None:
             assert stopped == 128 + 15, stopped
             assert trainer.train(config) == 0

@@ -50,14 +50,14 @@ def stop_after(monkeypatch, step, number=signal.SIGTERM):
     """Send this process a real signal when it has done so many steps."""
     from experiments.training.trainer import Trainer
 
-    real = Trainer._step
+    real = Trainer.step
 
     def counting(self, positions):
         real(self, positions)
         if self.steps_done + 1 == step:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Trainer, "_step", counting)
+    monkeypatch.setattr(Trainer, "step", counting)
 
 
 def result_hash(folder: Path) -> str:

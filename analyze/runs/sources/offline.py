@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analyze.runs.format import PREDICTIONS
 from analyze.runs.run import LeftOut
 from analyze.runs.sources.cache import cache_entry, cached
 from analyze.runs.sources.parallel import each
-from analyze.runs.sources.tracked import FINISHED, PREDICTIONS, Tracked
+from analyze.runs.sources.tracked import FINISHED, Tracked
 
 _PATIENCE = 120  # seconds, for one file; two are usual
 _LOGS = "run-*.wandb"

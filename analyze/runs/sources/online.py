@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from analyze.errors import UsageError
+from analyze.runs.format import PREDICTIONS
 from analyze.runs.sources.cache import cache_entry, cached
 from analyze.runs.sources.parallel import each
-from analyze.runs.sources.tracked import PREDICTIONS, Tracked
+from analyze.runs.sources.tracked import Tracked
 from analyze.runs.sources.wandb_client import connect, in_one_line
 
 _PREFIX = "wandb:"

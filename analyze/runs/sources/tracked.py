@@ -1,13 +1,12 @@
 """A run as Weights & Biases knows it, written down as the run folder that it was."""
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-PREDICTIONS = "predictions.npz"
+from analyze.runs.format import CONFIG, SUMMARY, finite, write_history, write_json
+
 RESOLVED = "resolved"  # beside the options in W&B's config: the rest of config.json
 FINISHED = "finished"
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")  # as W&B spells them in JSON
@@ -51,13 +50,11 @@ class Tracked:
         folder = parent / self.name
         folder.mkdir(parents=True)
         described = {"config": options, **self._resolved, "wandb": tracked}
-        (folder / "config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
-        lines = [json.dumps(row) + "\n" for row in as_trained(self.history)]
-        (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+        write_json(folder / CONFIG, described)
+        write_history(folder, as_trained(self.history))
         # A summary without a status is of a run that was stopped, to be continued.
         if self.state == FINISHED and "status" in self.summary:
-            summary = json.dumps(_ours(self.summary), indent=2)
-            (folder / "summary.json").write_text(summary, encoding="utf-8")
+            write_json(folder / SUMMARY, _ours(self.summary))
         return folder
 
 
@@ -78,13 +75,5 @@ def as_trained(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
     """What a run said, without what W&B added to it; null for what is not finite, as in JSON."""
-    return {name: _finite(value) for name, value in values.items() if not name.startswith("_")}
-
-
-def _finite(value: object) -> object:
-    lost = value in _NOT_FINITE if isinstance(value, str) else _is_infinite(value)
-    return None if lost else value
-
-
-def _is_infinite(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
+    said = {name: value for name, value in values.items() if not name.startswith("_")}
+    return {name: None if value in _NOT_FINITE else finite(value) for name, value in said.items()}

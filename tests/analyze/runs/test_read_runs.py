@@ -9,11 +9,11 @@ from analyze_runs import predictions, write_run, write_study
 
 from analyze.errors import UsageError
 from analyze.runs.evaluation import ScoredRun, same_examples, score_run
+from analyze.runs.format import read_history
 from analyze.runs.run import (
     LeftOut,
     Run,
     find_run_folders,
-    read_history,
     read_run,
     read_runs,
     varying,

@@ -23,7 +23,8 @@ from analyze.execute import NOTEBOOKS, execute
 from analyze.metrics.calibration import evaluate
 from analyze.report.wandb_report import log_report
 from analyze.runs.evaluation import ScoredRun, score_run
-from analyze.runs.run import LeftOut, read_history, read_run
+from analyze.runs.format import read_history
+from analyze.runs.run import LeftOut, read_run
 from analyze.runs.sources import resolve, wandb_client
 from analyze.runs.sources.tracked import as_trained
 from experiments.config import RunConfig

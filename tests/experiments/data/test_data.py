@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.data import datasets
 from experiments.data.datasets import Images, split
 
@@ -66,13 +67,15 @@ def test_the_split_is_drawn_from_split_seed_alone():
 
 @pytest.mark.parametrize("val_size", [1e-9, 1348, 5000])
 def test_a_split_that_leaves_one_part_empty_is_refused(val_size):
-    with pytest.raises(Refused, match=r"--val-size .* both need at least one"):
+    with pytest.raises(UsageError, match=r"--val-size .* both need at least one"):
         datasets.load(RunConfig(dataset="digits", val_size=val_size))
 
 
 @pytest.mark.parametrize("val_size", [1.9, 100.5])
 def test_a_number_of_validation_images_is_whole(val_size):
-    with pytest.raises(Refused, match=r"--val-size must be a fraction below 1, or a whole number"):
+    with pytest.raises(
+        UsageError, match=r"--val-size must be a fraction below 1, or a whole number"
+    ):
         RunConfig(val_size=val_size)
 
 
@@ -198,7 +201,7 @@ def test_a_download_that_is_not_the_published_file_is_refused(archive, tmp_path)
     packed = bytearray((served / "cifar.tar.gz").read_bytes())
     packed[-20] ^= 1
     (served / "cifar.tar.gz").write_bytes(packed)
-    with pytest.raises(Refused, match=r"damaged or unreadable .*--dataset digits"):
+    with pytest.raises(UsageError, match=r"damaged or unreadable .*--dataset digits"):
         load_cifar(tmp_path / "data")
 
 
@@ -213,7 +216,7 @@ def test_a_damaged_copy_on_disk_is_repaired_by_the_download(archive, tmp_path):
 def test_where_cifar_cannot_be_had_the_ways_out_are_named(dataset, tmp_path, monkeypatch):
     # A port that nobody listens on.
     monkeypatch.setattr(dataset, "url", f"http://127.0.0.1:1/{dataset.filename}")
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UsageError) as refusal:
         load_cifar(tmp_path, dataset.__name__.lower())
     said = str(refusal.value)
     for way_out in (dataset.filename, "--data-dir", "--dataset folder", "--dataset digits"):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from experiments.config import Refused
+from analyze.errors import UsageError
 from experiments.data import label_file
 
 IMAGES, TEST_IMAGES, CLASSES = 1348, 449, 10
@@ -63,7 +63,7 @@ WRONG_ARRAYS = {
 
 def refused(train_here, said, **options):
     """The run is refused in one line, before its first step."""
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UsageError) as refusal:
         train_here(name="refused", **options)
     line = str(refusal.value)
     assert said in line
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_array_of_numbers_is_refused_and_never_unpickled(
 )
 def test_any_array_is_read_rightly_or_refused(tmp_path_factory, array):
     path = saved(tmp_path_factory.getbasetemp() / "any.npy", array)
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(UsageError):
         targets = label_file.read("--train-labels", path, 6, 3, part="training images")
         check_read(targets, array)
 

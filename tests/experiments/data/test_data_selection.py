@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.data import datasets
 from experiments.data.selection import long_tail_counts, long_tailed, stratified
 from experiments.randomness import Stream
@@ -103,5 +104,5 @@ def test_validation_and_test_images_are_all_there_whatever_is_left_of_train():
     ],
 )
 def test_more_than_there_is_is_refused(options, said):
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(UsageError, match=said):
         load(**options)

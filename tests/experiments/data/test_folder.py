@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageOps
 from torchvision.datasets import ImageFolder
 
+from analyze.errors import UsageError
 from experiments import image_files
-from experiments.config import Refused, RunConfig
+from experiments.config import RunConfig
 from experiments.data import datasets, folder
 from experiments.image_files import PARTS
 
@@ -187,7 +188,7 @@ def as_16_bits(path):
 def test_a_broken_image_is_named_not_skipped(root, spoil, said):
     path = root / "train" / "dog" / "1.png"
     spoil(path)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UsageError) as refusal:
         folder.read(root, SIZE)
     assert said in str(refusal.value)
     assert str(path) in str(refusal.value)
@@ -218,7 +219,7 @@ def rename(root, old, new):
 )
 def test_a_wrong_layout_is_refused(root, spoil, said):
     spoil(root)
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(UsageError, match=said):
         folder.read(root, SIZE)
 
 
@@ -274,7 +275,9 @@ def test_links_to_images_and_to_classes_are_followed(root):
 def test_one_folder_is_not_two_classes(root):
     for part in PARTS:
         (root / part / "elk").symlink_to("dog")
-    with pytest.raises(Refused, match=r"train/elk and dog are one folder: its images would be of"):
+    with pytest.raises(
+        UsageError, match=r"train/elk and dog are one folder: its images would be of"
+    ):
         folder.read(root, SIZE)
 
 
@@ -316,19 +319,21 @@ def test_what_is_not_read_is_said_in_a_line_and_what_is_a_systems_own_is_not(roo
 def test_a_class_of_other_files_says_which(root):
     for path in (root / "test" / "dog").iterdir():
         path.rename(path.with_suffix(".gif"))
-    with pytest.raises(Refused, match=r"every class needs some \(not read: 1 \.gif \(test/dog/0"):
+    with pytest.raises(
+        UsageError, match=r"every class needs some \(not read: 1 \.gif \(test/dog/0"
+    ):
         folder.read(root, SIZE)
 
 
 def test_images_that_no_memory_holds_are_refused_before_they_are_decoded(root, decodings):
-    with pytest.raises(Refused, match=r"--image-size 100000: 8 images .* take 240\.0 GB"):
+    with pytest.raises(UsageError, match=r"--image-size 100000: 8 images .* take 240\.0 GB"):
         folder.read(root, 100_000)
     assert not decodings
 
 
 def test_images_for_which_memory_is_short_are_refused(root, monkeypatch):
     monkeypatch.setattr(folder, "_refuse_too_large", lambda *_: None)  # as if there were enough
-    with pytest.raises(Refused, match=r"--image-size 9999999: memory does not hold the images"):
+    with pytest.raises(UsageError, match=r"--image-size 9999999: memory does not hold the images"):
         datasets.load(RunConfig(dataset="folder", data_dir=root, image_size=9_999_999))
 
 

@@ -12,7 +12,8 @@ from scipy import stats
 from sklearn.utils.class_weight import compute_class_weight
 from small_runs import metrics, stop_after
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.data import class_weights, datasets, labels
 
 IMAGES = 1348
@@ -167,7 +168,7 @@ def test_a_file_that_changed_since_the_checkpoint_is_refused(train_here, tmp_pat
     assert status == 128 + signal.SIGTERM
     monkeypatch.undo()
     saved(tmp_path / "labels.npy", (np.arange(IMAGES) + 1) % 10)
-    with pytest.raises(Refused, match=r"begun with other data \(changed: labels\).*--fresh"):
+    with pytest.raises(UsageError, match=r"begun with other data \(changed: labels\).*--fresh"):
         train_here(train_labels=path)
     saved(tmp_path / "labels.npy", np.arange(IMAGES) % 10)
     assert train_here(train_labels=path) == (folder, 0)
@@ -188,7 +189,7 @@ def test_images_that_changed_since_the_checkpoint_are_refused(
         train_here(**options)
     changed = tmp_path / part / "a" / "3.png"
     Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
-    with pytest.raises(Refused, match=r"begun with other data \(changed: images_sha256"):
+    with pytest.raises(UsageError, match=r"begun with other data \(changed: images_sha256"):
         train_here(**options)
 
 

@@ -16,9 +16,9 @@ from experiments.config import RunConfig
 from experiments.data import datasets
 from experiments.data.pipeline import Pipeline
 from experiments.machine import distributed
-from experiments.training import models
+from experiments.training import criterion, models
 from experiments.training.learner import Learner
-from experiments.training.trainer import Trainer, create_criterion, train
+from experiments.training.trainer import Trainer, train
 
 EVERYTHING = {"augment": "trivial", "cutout": 2, "mixup": 0.4, "cutmix": 1.0}
 
@@ -96,14 +96,14 @@ def test_the_batch_size_changes_no_image(train_here, recorder, options):
 def test_the_point_of_resuming_changes_no_image(train_here, recorder, tmp_path, monkeypatch):
     train_here(tmp_path / "undisturbed", **EVERYTHING)
     expected = recorder.by_image()
-    real = Trainer._step
+    real = Trainer.step
 
     def stopping(self, positions):
         real(self, positions)
         self.stop.signal = 15 if len(recorder.runs[-1][1]) == 7 else 0
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", stopping)
+        patch.setattr(Trainer, "step", stopping)
         assert train_here(tmp_path / "stopped", **EVERYTHING)[1] == 128 + 15
         first = recorder.by_image()
     train_here(tmp_path / "stopped", **EVERYTHING)
@@ -160,7 +160,7 @@ def test_training_with_unlabelled_images_is_training_without_them(loss, monkeypa
     labelled = (everything.train.targets >= 0).nonzero()[:, 0]
     only_labelled = replace(everything, train=everything.train.take(labelled))
     one, other = (
-        Learner(config, accelerator, images, create_criterion(config, images).double())
+        Learner(config, accelerator, images, criterion.create(config, images).double())
         for images in (everything, only_labelled)
     )
     other.plan, other.steps = one.plan, one.steps

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_runs import ROOT, TINY, environment, flags, result_hash
 
-from experiments.config import Refused
+from analyze.errors import UsageError
 from experiments.machine import launched
 
 ACCELERATE = Path(find_spec("accelerate").origin).parent
@@ -45,7 +45,7 @@ def test_every_switch_of_accelerate_to_another_way_of_training_is_refused(said, 
     for name in switches:
         said(name, "true")
         with pytest.raises(
-            Refused, match=f"{name} asks accelerate for .*, which is not supported"
+            UsageError, match=f"{name} asks accelerate for .*, which is not supported"
         ):
             launched.settle()
         said(name, "false")
@@ -56,7 +56,7 @@ def test_nothing_else_of_accelerate_reaches_a_run(said):
     assert len(NAMES) > 20
     for name in NAMES - HEEDED:
         said(name, "false" if name.startswith("ACCELERATE_USE") else "4")
-    with pytest.raises(Refused, match="CUDA_VISIBLE_DEVICES"):
+    with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES"):
         launched.settle()
     os.environ.pop("ACCELERATE_TORCH_DEVICE")
     for name in HEEDED:
@@ -68,7 +68,7 @@ def test_nothing_else_of_accelerate_reaches_a_run(said):
 @pytest.mark.parametrize("name", [*sorted(HEEDED), "FORK_LAUNCHED"])
 def test_nonsense_is_refused(said, name):
     said(name, "nonsense")
-    with pytest.raises(Refused, match=f"{name} must be .*, got 'nonsense'"):
+    with pytest.raises(UsageError, match=f"{name} must be .*, got 'nonsense'"):
         launched.settle()
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from experiments.config import Refused
+from analyze.errors import UsageError
 from experiments.runs import checkpoint
 from experiments.runs.checkpoint import Checkpoint
 
@@ -60,7 +60,7 @@ def test_a_failed_save_keeps_what_was_there(tmp_path, monkeypatch):
     def full_disk(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("experiments.runs.checkpoint._sync", full_disk)
+    monkeypatch.setattr("experiments.runs.checkpoint.sync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, 2, some(2))
     monkeypatch.undo()
@@ -74,7 +74,7 @@ def test_where_none_is_whole_that_is_said_and_none_is_lost(tmp_path, damage):
         checkpoint.save(tmp_path, step, some(step))
         damage(tmp_path / f"step-0000000{step}" / "model.safetensors")
     with pytest.raises(
-        Refused, match=r"no checkpoint in .* is whole \(step-00000002: model"
+        UsageError, match=r"no checkpoint in .* is whole \(step-00000002: model"
     ) as no:
         checkpoint.load(tmp_path)
     assert "--fresh" in str(no.value)
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_not_damaged(tmp_path, name):
     checkpoint.save(tmp_path, 1, some(1))
     checkpoint.save(tmp_path, 2, some(2))
     out_of_reach(tmp_path / "step-00000002" / name)
-    with pytest.raises(Refused, match=rf"cannot read .*{name} \(Too many levels of symb") as no:
+    with pytest.raises(UsageError, match=rf"cannot read .*{name} \(Too many levels of symb") as no:
         checkpoint.load(tmp_path)
     assert "--fresh" not in str(no.value), "it may be whole"
 
@@ -106,7 +106,9 @@ def test_a_checkpoint_of_another_user_is_not_damaged(tmp_path):
     try:
         if me == 0:
             os.seteuid(65534)
-        with pytest.raises(Refused, match=r"cannot read the checkpoint .*\(Permission denied\)"):
+        with pytest.raises(
+            UsageError, match=r"cannot read the checkpoint .*\(Permission denied\)"
+        ):
             checkpoint.load(tmp_path)
     finally:
         os.seteuid(me)
@@ -154,6 +156,6 @@ def test_loading_executes_nothing(tmp_path, monkeypatch, name):
         manifest = json.loads((victim / "manifest.json").read_text())
         manifest[name] = checkpoint._fingerprint(victim / name)
         (victim / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(Refused, match=r"no checkpoint in .* is whole"):
+    with pytest.raises(UsageError, match=r"no checkpoint in .* is whole"):
         checkpoint.load(folder)
     assert not fired.exists()

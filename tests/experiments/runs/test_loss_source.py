@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from small_runs import command, environment
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.runs import loss_source, state
 from experiments.runs.state import State
 
@@ -128,7 +129,7 @@ def test_a_loss_in_a_file_is_tried_with_the_classes_of_the_images(images, train_
     folder = {"dataset": "folder", "data_dir": images, "image_size": 8, "batch_size": 8}
     folder |= {"epochs": 1, "output": images.parent / "runs"}
     told = "tried with C = 3: .*size of tensor a .3. must match the size of tensor b .10."
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(UsageError, match=told):
         train_here(loss="./own.py:Margins:classes=10", **folder)
     options = {"loss": "./own.py:Margins:classes=3", "class_weights": "1,2,1"} | folder
     where, status = train_here(**options)
@@ -136,5 +137,5 @@ def test_a_loss_in_a_file_is_tried_with_the_classes_of_the_images(images, train_
     described = json.loads((where / "config.json").read_text())
     assert described["loss_sources"] == {"./own.py": hashlib.sha256(MARGINS.encode()).hexdigest()}
     (images.parent / "own.py").write_text(MARGINS + "# edited\n")
-    with pytest.raises(Refused, match=r"trained with another version of \./own\.py"):
+    with pytest.raises(UsageError, match=r"trained with another version of \./own\.py"):
         train_here(**options)

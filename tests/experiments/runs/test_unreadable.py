@@ -7,7 +7,8 @@ import sys
 import pytest
 from small_runs import ROOT, TINY, environment, metrics, result_hash, stop_after
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.runs import state
 from experiments.runs.state import State
 
@@ -73,7 +74,7 @@ def hide_checkpoints(folder):
 def test_harm_is_said_and_nothing_is_touched(stopped, train_here, harm, said):
     harm(stopped)
     before = everything(stopped)
-    with pytest.raises(Refused, match=said) as refusal:
+    with pytest.raises(UsageError, match=said) as refusal:
         train_here()
     assert "\n" not in str(refusal.value)
     assert everything(stopped) == before
@@ -116,7 +117,7 @@ def test_a_finished_run_whose_summary_is_damaged_is_not_trained_again_from_nothi
         path.unlink() if path.is_file() else path.rmdir()
     (folder / "summary.json").write_text("")
     before = everything(folder)
-    with pytest.raises(Refused, match=r"summary\.json is damaged"):
+    with pytest.raises(UsageError, match=r"summary\.json is damaged"):
         train_here(epochs=1)
     assert everything(folder) == before
 

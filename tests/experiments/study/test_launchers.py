@@ -6,9 +6,13 @@ import sys
 
 import pytest
 from small_runs import ROOT
+from studies import write
 
-from experiments.config import Refused, RunConfig
-from experiments.study.launchers import Machine
+from analyze.errors import UsageError
+from experiments.__main__ import main
+from experiments.config import RunConfig
+from experiments.study.launchers import LAUNCHERS
+from experiments.study.local import Machine
 from experiments.study.processes import share_of_threads, surroundings
 
 
@@ -35,7 +39,7 @@ def test_workers_have_gpus_of_their_own_while_there_are_enough():
 
 
 def test_a_run_has_at_most_as_many_processes_as_gpus():
-    with pytest.raises(Refused, match="--processes-per-run must be at most 2"):
+    with pytest.raises(UsageError, match="--processes-per-run must be at most 2"):
         Machine.of(0, 3, 2)
 
 
@@ -83,3 +87,30 @@ assert threading.active_count() == 1, threading.enumerate()
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+class Listing:
+    """A launcher that writes down what it is to run."""
+
+    settings = "where it runs: queue=long"
+
+    def run(self, launch):
+        losses, study = [run.loss for run in launch.todo], launch.survey.study.name
+        print(study, losses, launch.workers, launch.processes, launch.settings)
+        return 7
+
+
+def test_a_launcher_is_an_entry_of_the_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(LAUNCHERS, "listing", Listing())
+    study = write(tmp_path, "loss: {values: [ce, focal]}")
+    words = ["run", str(study), "--output", str(tmp_path), "--workers", "3"]
+    settings = ["--listing", "queue=long", "--listing", "wait-for-it"]
+    assert main([*words, "--launcher", "listing", *settings]) == 7
+    expected = "tiny ['ce', 'focal'] 3 1 {'queue': 'long', 'wait_for_it': True}\n"
+    assert capsys.readouterr().out == expected
+    for name in ("local", "slurm"):
+        assert main([*words, "--launcher", name, *settings]) == 2
+        assert capsys.readouterr().err == "--listing needs --launcher listing\n"
+    with pytest.raises(SystemExit):
+        main([*words, "--launcher", "listing", "--local", "x=1"])
+    assert "unrecognized arguments: --local" in capsys.readouterr().err

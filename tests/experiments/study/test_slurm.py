@@ -12,8 +12,8 @@ import pytest
 from small_runs import ROOT, environment
 from studies import attempts, hashes, in_the_middle, until, write
 
+from analyze.errors import UsageError
 from experiments.__main__ import main
-from experiments.config import Refused
 from experiments.study import grid as studies
 from experiments.study import slurm
 
@@ -134,5 +134,5 @@ def test_without_slurm_the_launcher_says_so(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     runs = studies.read(str(write(tmp_path)), output=str(tmp_path)).runs
-    with pytest.raises(Refused, match="there is no sbatch on this machine"):
+    with pytest.raises(UsageError, match="there is no sbatch on this machine"):
         slurm.submit("tiny", runs, at_once=0, processes=1, options={})

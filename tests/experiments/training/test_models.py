@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from experiments.config import Refused
+from analyze.errors import UsageError
 from experiments.training import models
 
 
@@ -65,7 +65,9 @@ def test_shortcuts_have_no_parameters_and_pass_the_identity():
 
 
 def test_images_that_a_model_cannot_take_are_refused_before_training(train_here):
-    with pytest.raises(Refused, match=r"vit_tiny_patch16_224 cannot take images of 8x8 pixels: "):
+    with pytest.raises(
+        UsageError, match=r"vit_tiny_patch16_224 cannot take images of 8x8 pixels: "
+    ):
         train_here(model="timm:vit_tiny_patch16_224")
 
 
@@ -80,11 +82,11 @@ def test_a_model_may_raise_anything(monkeypatch, error):
 
     said = f"{type(error).__name__}|y"
     with pytest.raises(
-        Refused, match=rf"cannot take images of 8x8 pixels: ({said}).*choose anoth"
+        UsageError, match=rf"cannot take images of 8x8 pixels: ({said}).*choose anoth"
     ):
         models.try_out(Failing(fail), "timm:halonet26t", torch.Size((1, 8, 8)))
     monkeypatch.setattr("timm.create_model", fail)
-    with pytest.raises(Refused, match=rf"timm cannot build resnet26 for 1 channels: ({said})"):
+    with pytest.raises(UsageError, match=rf"timm cannot build resnet26 for 1 channels: ({said})"):
         models.create("timm:resnet26", 10, 1, seed=0)
 
 
@@ -96,18 +98,18 @@ class Failing(torch.nn.Linear):
 
 def test_a_model_of_timm_that_cannot_take_the_images_is_one_line(train_here):
     with pytest.raises(
-        Refused, match=r"halonet26t cannot take images of 8x8 pixels: AssertionErr"
+        UsageError, match=r"halonet26t cannot take images of 8x8 pixels: AssertionErr"
     ):
         train_here(model="timm:halonet26t")
 
 
 def test_a_last_batch_of_one_image_is_refused_where_batchnorm_would_fail(train_here):
-    with pytest.raises(Refused, match=r"--batch-size 128 leaves .* a single image"):
+    with pytest.raises(UsageError, match=r"--batch-size 128 leaves .* a single image"):
         train_here(model="resnet18", train_size=129)
     _, status = train_here(train_size=129, epochs=1)  # resnet8 ends with 2x2 places
     assert status == 0
 
 
 def test_a_model_that_timm_does_not_have_is_refused_with_those_close_to_it():
-    with pytest.raises(Refused, match=r"timm has no model 'resnet51'; close to it: .*resnet50"):
+    with pytest.raises(UsageError, match=r"timm has no model 'resnet51'; close to it: .*resnet50"):
         models.create("timm:resnet51", 10, 3, seed=0)

@@ -11,13 +11,14 @@ from safetensors.torch import load_file
 from small_runs import TINY, metrics
 from torch.nn import functional as F
 
-from experiments.config import Refused, RunConfig
+from analyze.errors import UsageError
+from experiments.config import RunConfig
 from experiments.data import datasets
 from experiments.data.pipeline import Pipeline
 from experiments.machine import distributed
-from experiments.training import teacher
+from experiments.training import criterion, teacher
 from experiments.training.learner import Learner
-from experiments.training.trainer import create_criterion, train
+from experiments.training.trainer import train
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_the_loss_is_the_divergence_at_that_temperature_times_its_square(
     config, dataset, accelerator = student(
         trained, temperature=temperature, mixup=0.4, grad_accum=grad_accum
     )
-    learner = Learner(config, accelerator, dataset, create_criterion(config, dataset))
+    learner = Learner(config, accelerator, dataset, criterion.create(config, dataset))
     seen = []
     learner.network.register_forward_hook(lambda _, images, output: seen.append((*images, output)))
     loss = learner.step(torch.arange(100), epoch=0, step=0)
@@ -74,7 +75,7 @@ def test_the_gradient_at_a_high_temperature_is_that_of_matching_logits(trained):
     v = torch.randn(5, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     z, v = (logits - logits.mean(1, keepdim=True) for logits in (z, v))
     config, dataset, accelerator = student(trained, temperature=1e4)
-    objective = Learner(config, accelerator, dataset, create_criterion(config)).objective
+    objective = Learner(config, accelerator, dataset, criterion.create(config)).objective
     z.requires_grad_()
     targets = (v / config.temperature).softmax(1)
     objective.begin([targets], 5)
@@ -137,7 +138,7 @@ def other_teacher(trained, tmp_path):
 
 
 def refused(train_here, said, **options):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(UsageError) as refusal:
         train_here(**{"loss": "kl"} | options)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)

@@ -10,9 +10,10 @@ import torch
 from small_runs import metrics, result_hash, stop_after
 from torch import nn
 
-from experiments.config import Refused
+from analyze.errors import UsageError
+from experiments.data import datasets
 from experiments.data.pipeline import Pipeline
-from experiments.training import models
+from experiments.training import criterion, models
 from experiments.training.trainer import Trainer
 
 
@@ -55,7 +56,7 @@ def test_fresh_deletes_runs_alone(train_here, tmp_path):
     precious = tmp_path / "runs" / "single" / "thesis"
     precious.mkdir(parents=True)
     (precious / "thesis.tex").write_text("years of work")
-    with pytest.raises(Refused, match=r"holds no run, so --fresh does not delete it"):
+    with pytest.raises(UsageError, match=r"holds no run, so --fresh does not delete it"):
         train_here(name="thesis", fresh=True)
     assert (precious / "thesis.tex").read_text() == "years of work"
 
@@ -204,7 +205,7 @@ def test_divergence_is_a_result_with_its_step_and_last_loss(train_here, capsys):
 
 def test_another_option_under_the_same_name_is_refused_with_the_difference(train_here):
     train_here(name="mine", epochs=1)
-    with pytest.raises(Refused, match=r"--lr 0.1 -> 0.2.*--fresh"):
+    with pytest.raises(UsageError, match=r"--lr 0.1 -> 0.2.*--fresh"):
         train_here(name="mine", epochs=1, lr=0.2)
 
 
@@ -224,8 +225,44 @@ def test_torn_metrics_and_a_damaged_checkpoint_cost_only_what_they_held(
 
 
 def test_grad_accum_of_a_ratio_is_refused(train_here):
-    with pytest.raises(Refused, match="ratio of sums"):
+    with pytest.raises(UsageError, match="ratio of sums"):
         train_here(loss="dice", grad_accum=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loss": "focal:gama=2"}, "did you mean 'gamma'"),
+        ({"loss": "focal:gamma=-1"}, "gamma"),
+        ({"loss": "torch.nn:MultiMarginLoss:margn=1"}, "no setting 'margn'"),
+        ({"loss": "no_such_module:Loss"}, "no such module"),
+        ({"loss": "dice", "grad_accum": 2}, "ratio of sums"),
+        ({"loss": "hinge", "mixup": 0.2}, "takes class indices only"),
+    ],
+)
+def test_a_loss_that_cannot_be_is_refused_before_the_data_are_read(
+    train_here, monkeypatch, options, said
+):
+    monkeypatch.setattr(datasets, "load", lambda config: pytest.fail("the data were read"))
+    with pytest.raises(UsageError, match=said) as refusal:
+        train_here(**options)
+    assert refusal.value.option in options
+
+
+def test_the_loss_of_a_run_is_made_once_and_a_trainer_is_born_whole(train_here, monkeypatch):
+    made, trainers = [], []
+    create, start = criterion.create, Trainer.__init__
+    monkeypatch.setattr(criterion, "create", lambda *args: made.append(args) or create(*args))
+
+    def noted(self, *args):
+        start(self, *args)
+        trainers.append((self, set(vars(self))))
+
+    monkeypatch.setattr(Trainer, "__init__", noted)
+    assert train_here(epochs=1)[1] == 0
+    assert len(made) == 1
+    [(trainer, born)] = trainers
+    assert set(vars(trainer)) == born
 
 
 @pytest.mark.parametrize("loss", ["dice", "ce+0.5*dice", "torch.nn:MultiMarginLoss"])
@@ -240,14 +277,18 @@ def test_a_batch_too_large_for_the_gpu_is_one_line(train_here, monkeypatch):
     def step(self, positions):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(Trainer, "_step", step)
-    with pytest.raises(Refused, match=r"resnet8 with --batch-size 128, and 0\.0 GB.*--grad-accum"):
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(
+        UsageError, match=r"resnet8 with --batch-size 128, and 0\.0 GB.*--grad-accum"
+    ):
         train_here()
 
 
 def test_a_batch_too_large_for_the_memory_of_a_cpu_is_one_line(train_here, monkeypatch):
-    monkeypatch.setattr(Trainer, "_step", lambda *_: torch.empty(2**48))
-    with pytest.raises(Refused, match=r"this machine's memory does not hold resnet8 with --batch"):
+    monkeypatch.setattr(Trainer, "step", lambda *_: torch.empty(2**48))
+    with pytest.raises(
+        UsageError, match=r"this machine's memory does not hold resnet8 with --batch"
+    ):
         train_here()
 
 
