@@ -46,6 +46,8 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
         elif not equals:
             if name in known and not queue:
                 raise UsageError(f"{option} needs a value", name)
-            value = queue.pop(0) if queue else ""
+            # An unknown one is refused by its name: the next option is not its value.
+            follows = queue and (name in known or not queue[0].startswith("--"))
+            value = queue.pop(0) if follows else ""
         options[name] = value
     return options

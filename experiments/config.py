@@ -25,6 +25,7 @@ from experiments.values import (
     NOT_EMPTY,
     NOT_NEGATIVE,
     POSITIVE,
+    PRINTABLE,
     SEED,
     STRENGTH,
     Mark,
@@ -47,7 +48,7 @@ class RunConfig:
     # The loss: NAME[:key=value,...], e.g. ce, focal:gamma=3, label_smoothing:smoothing=0.05, a
     # weighted sum ce+0.5*dice, or your own by import path or file,
     # mypackage.losses:MyLoss:epsilon=1 or ./losses.py:MyLoss.
-    loss: str = "ce"
+    loss: Annotated[str, PRINTABLE] = "ce"
     # resnet8|20|32|44|56|110 (He et al. 2016, for CIFAR), resnet18|34|50 with the CIFAR stem, or
     # timm:NAME for any other classifier of timm.
     model: Annotated[str, one_of(MODELS, "timm:NAME")] = "resnet18"

@@ -42,6 +42,7 @@ class Stream(IntEnum):
     MIX_SHARE = 19
     BOX_Y = 20
     BOX_X = 21
+    CRITERION = 22
 
 
 def _signed(value: int) -> int:

@@ -75,6 +75,7 @@ BELOW_1 = Rule("in [0, 1)", lambda v: 0 <= v < 1)
 SEED = Rule("from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)
 STRENGTH = Rule("0, or from 0.01 to 100", lambda v: v == 0 or 0.01 <= v <= 100)
 NOT_EMPTY = Rule("not empty", bool)
+PRINTABLE = Rule("without line breaks and control characters", str.isprintable)
 FOLDER_NAME = Rule(
     f"a folder's name of at most {LONGEST_NAME} bytes, without / and not starting with a dot",
     lambda v: "/" not in v and not v.startswith(".") and len(os.fsencode(v)) <= LONGEST_NAME,

@@ -55,7 +55,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     except OSError as error:
-        raise UsageError(f"cannot read {path} ({error.strerror})") from error
+        raise UsageError(f"cannot read {path} ({error.strerror}): make it readable") from error
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
@@ -68,7 +68,8 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     try:
         lines = _lines(folder)
     except OSError as error:
-        raise UsageError(f"cannot read {folder / METRICS} ({error.strerror})") from error
+        reason = f"cannot read {folder / METRICS} ({error.strerror}): make it readable"
+        raise UsageError(reason) from error
     for line in lines:
         try:
             epoch = json.loads(line)

@@ -47,6 +47,7 @@ _REFUSED = {
 _OPTIONS = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "--grad-accum"),
     "ACCELERATE_DYNAMO_BACKEND": ("no", "--compile"),
+    "ACCELERATE_MIXED_PRECISION": ("no", "--mixed-precision"),
 }
 
 
@@ -58,7 +59,9 @@ def settle() -> None:
     """
     for name, (rule, holds) in _HEEDED.items():
         value = os.environ.get(name)
-        if value is not None and not holds(value):
+        if value == "":  # as good as unset, which accelerate does not know
+            del os.environ[name]
+        elif value is not None and not holds(value):
             raise UsageError(f"{name} must be {rule}, got {value!r}")
     for name, library in _REFUSED.items():
         if os.environ.get(name, "false").lower() in _TRUE:
@@ -73,7 +76,7 @@ def settle() -> None:
             "CUDA_VISIBLE_DEVICES, and the CPU by ACCELERATE_USE_CPU=true"
         )
     for name, (silent, option) in _OPTIONS.items():
-        value = os.environ.get(name, silent)
+        value = os.environ.get(name) or silent
         if value.lower() != silent and os.environ.get("RANK", "0") == "0":
             print(f"{name}={value} is not heeded: the option here is {option}", flush=True)
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:

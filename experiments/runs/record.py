@@ -202,7 +202,7 @@ class Record:
         Raises:
             UsageError: where some of these are missing, or cannot be read.
         """
-        known = {metrics.get("epoch"): metrics for metrics in files.read_history(self.folder)}
+        known = self._epochs()
         missing = [str(number) for number in range(1, epoch + 1) if number not in known]
         if missing:
             raise UsageError(
@@ -214,6 +214,11 @@ class Record:
             files.write_history(self.folder, kept)
         return kept
 
+    def _epochs(self) -> dict[int, dict[str, Any]]:
+        """The metrics of each epoch that metrics.jsonl has."""
+        history = files.read_history(self.folder)
+        return {row["epoch"]: row for row in history if isinstance(row.get("epoch"), int)}
+
     def tell_sweep(self) -> None:
         """Tell W&B of a finished run again, where a sweep waits for its metrics."""
         described = files.read_json(self.folder / files.CONFIG)
@@ -221,8 +226,13 @@ class Record:
         if described is None or summary is None or not tracking.in_sweep():
             return
         described.pop("config", None)
+        try:
+            epochs = self._epochs()
+        except UsageError as error:  # the run is finished all the same
+            epochs = {}
+            print(f"{error}: W&B is told the summary alone", flush=True)
         tracker = tracking.start(self.config, self.folder, described)
-        tracker.retell(files.read_history(self.folder))
+        tracker.retell(epochs.values())
         tracker.finish(summary, self.folder / files.PREDICTIONS)
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:

@@ -18,6 +18,8 @@ from dataclasses import replace
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 
+import psutil
+
 from analyze.errors import UsageError
 from experiments.config import RunConfig
 from experiments.machine import cores
@@ -44,13 +46,19 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
         forkserver.ensure_running()
     answers, mouth = _FORKSERVER.Pipe(duplex=False)
     examiner = _FORKSERVER.Process(target=_examine, args=(runs, mouth), daemon=True)
-    examiner.start()
-    mouth.close()
     heard = []
-    with contextlib.suppress(EOFError):
-        while True:
-            heard.append(answers.recv())
-    examiner.join()
+    try:
+        examiner.start()
+        mouth.close()
+        with contextlib.suppress(EOFError):
+            while True:
+                heard.append(answers.recv())
+        examiner.join()
+    except KeyboardInterrupt:
+        # The server would hold our output open until it has imported everything.
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        raise
     if not heard:
         raise UsageError(f"no process can be started: the first ended with {examiner.exitcode}")
     gpus, *problems = heard

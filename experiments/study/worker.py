@@ -112,14 +112,17 @@ def _print_to_log(config: RunConfig) -> None:
     """Send everything that this process prints to the run's log, that of C libraries too."""
     log = os.open(config.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream:  # None where the launcher's was closed
+            stream.flush()
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.close(log)
-    for stream in (sys.stdout, sys.stderr):  # the log is UTF-8, whatever the terminal was
-        stream.reconfigure(  # type: ignore[union-attr]
-            line_buffering=True, encoding="utf-8", errors="backslashreplace"
-        )
+    if log > 2:
+        os.close(log)
+    # New ones: the log is UTF-8, whatever the terminal was, and whether there was one.
+    sys.stdout, sys.stderr = (
+        open(number, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115 (kept)
+        for number in (1, 2)
+    )
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     print(f"---- {now}, process {os.getpid()} on {platform.node()}", flush=True)
 

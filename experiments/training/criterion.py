@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 import clsloss
@@ -9,6 +10,7 @@ from analyze.errors import UsageError
 from clsloss.spec import check as check_spec
 from experiments.config import RunConfig
 from experiments.data.datasets import Data
+from experiments.randomness import Stream, seed
 
 
 def check(config: RunConfig) -> None:
@@ -40,7 +42,11 @@ def create(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
     """
     weight, classes = (dataset.class_weights, len(dataset.classes)) if dataset else (None, None)
     try:
-        criterion = clsloss.create(config.loss, weight, classes=classes)
+        # A loss may draw initial values of its own: by the seed alone, in every process, and
+        # again where the run is resumed.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed(config.seed, Stream.CRITERION))
+            criterion = clsloss.create(config.loss, weight, classes=classes)
     except clsloss.ClassesNeeded:
         raise
     except (ValueError, TypeError) as error:

@@ -60,3 +60,9 @@ def test_what_destroys_is_never_suggested():
 @pytest.mark.parametrize("name", ["xyz", "frobnicate", "lrx", "quiet", "verbose"])
 def test_a_guess_that_is_far_is_not_made(name):
     assert suggestions.for_option(name, ["temperature", "tags", "wandb", "threads"]) == ""
+
+
+@pytest.mark.parametrize("words", [["--resume", "--epochs", "3"], ["--wd", "--loss=ce"]])
+def test_an_unknown_option_is_named_whatever_follows(words):
+    with pytest.raises(UsageError, match=f"unknown option {words[0]}"):
+        parse(words)

@@ -124,3 +124,11 @@ def test_accelerate_compiles_accumulates_and_rounds_nothing(train_here, tmp_path
     assert "STEPS=4 is not heeded: the option here is --grad-accum" in done.stdout
     (folder,) = (tmp_path / "launched" / "single").iterdir()
     assert result_hash(folder) == result_hash(expected)
+
+
+def test_an_empty_variable_is_unset_and_another_precision_is_said_not_to_count(said, capsys):
+    said("ACCELERATE_USE_CPU", "")
+    said("ACCELERATE_MIXED_PRECISION", "fp8")
+    launched.settle()
+    assert "ACCELERATE_USE_CPU" not in os.environ
+    assert "the option here is --mixed-precision" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_runs import command, environment
 
@@ -14,6 +15,7 @@ from analyze.errors import UsageError
 from experiments.config import RunConfig
 from experiments.runs import loss_source, state
 from experiments.runs.state import State
+from experiments.training import criterion
 
 LOSS = "from torch.nn.functional import cross_entropy\n\n\ndef mine(z, y):\n    return {}\n"
 PLAIN, SCALED = LOSS.format("cross_entropy(z, y)"), LOSS.format("2 * cross_entropy(z, y)")
@@ -139,3 +141,33 @@ def test_a_loss_in_a_file_is_tried_with_the_classes_of_the_images(images, train_
     (images.parent / "own.py").write_text(MARGINS + "# edited\n")
     with pytest.raises(UsageError, match=r"trained with another version of \./own\.py"):
         train_here(**options)
+
+
+DRAWING = """
+import torch
+
+class Drawing(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.centres = torch.nn.Parameter(torch.randn(10))
+
+    def forward(self, logits, target):
+        return torch.nn.functional.cross_entropy(logits + self.centres, target)
+"""
+
+
+def test_what_a_loss_draws_at_its_start_is_a_function_of_the_seed(tmp_path, monkeypatch):
+    """So that every process, and a run that is resumed, has the same loss."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "drawing.py").write_text(DRAWING)
+
+    def centres(seed):
+        torch.rand(seed + 1)  # whatever was drawn before
+        before = torch.get_rng_state()
+        config = RunConfig(loss="drawing.py:Drawing", dataset="digits", seed=seed)
+        (parameter,) = criterion.create(config).parameters()
+        assert torch.equal(torch.get_rng_state(), before), "the run's own draws are untouched"
+        return parameter.tolist()
+
+    assert centres(0) == centres(0)
+    assert centres(0) != centres(1)

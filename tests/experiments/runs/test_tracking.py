@@ -1,5 +1,6 @@
 """What Weights & Biases gets, by its real client."""
 
+import contextlib
 import json
 import os
 import pty
@@ -313,3 +314,34 @@ def test_wandb_s_variables_are_taken_where_no_option_is_given(begun):
     assert begun["no key at all"]["group"].startswith("no key at all/ce/")
     # Where an agent was started is not where its user wants W&B's files.
     assert "/runs/agent/" in begun["agent"]["folder"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "epochs"),
+    [('[1, 2]\n{"epoch": 1}\n{"x": 1}\nnull\n', [1]), ("[" * 100_000, []), (None, [])],
+)
+def test_a_sweep_hears_of_a_finished_run_whatever_has_become_of_its_metrics(
+    tmp_path, monkeypatch, lines, epochs
+):
+    config = RunConfig.from_options(OPTIONS | {"output": tmp_path})
+    config.folder.mkdir(parents=True)
+    (config.folder / "config.json").write_text(json.dumps({"hash": config.hash}))
+    (config.folder / "summary.json").write_text(json.dumps({"status": "finished"}))
+    if lines is None:
+        (config.folder / "metrics.jsonl").mkdir()
+    else:
+        (config.folder / "metrics.jsonl").write_text(lines)
+    told = []
+
+    class Recorder:
+        def retell(self, rows):
+            told.extend(row["epoch"] for row in rows)
+
+        def finish(self, summary, predictions):
+            told.append(summary["status"])
+
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s")
+    monkeypatch.setattr(tracking, "start", lambda *_: Recorder())
+    with contextlib.closing(Record(config)) as record:
+        record.tell_sweep()
+    assert told == [*epochs, "finished"]

@@ -5,11 +5,13 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from small_runs import ROOT, environment
 from studies import Attack, attempts, hashes, in_the_middle, kill, owner, start, until, write
 
 from experiments.__main__ import main
@@ -255,11 +257,22 @@ def test_ctrl_c_is_heard_while_the_server_starts(tmp_path):
     server = until(lambda: serving(runner.pid))
     time.sleep(0.3)
     os.killpg(runner.pid, signal.SIGINT)
+    runner.wait(60)
+    ended = not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+    assert ended, "it would hold the output open"
     output = runner.communicate(timeout=60)[0]
     assert runner.returncode == 128 + signal.SIGINT, output
     assert "Traceback" not in output
     assert not list(tmp_path.glob("*/*/metrics.jsonl"))
-    server.wait(60)
+
+
+def test_a_study_needs_nowhere_to_print(tmp_path):
+    study = write(tmp_path, "epochs: {value: 1}")
+    command = [sys.executable, "-m", "experiments", "run", str(study), "--output", str(tmp_path)]
+    closed = ["bash", "-c", '"$@" >&- 2>&-', "-", *command]
+    assert subprocess.run(closed, cwd=ROOT, env=environment(), timeout=240).returncode == 0
+    (log,) = tmp_path.glob("*/*/log.txt")
+    assert "epoch 1/1" in log.read_text()
 
 
 def serving(pid):
