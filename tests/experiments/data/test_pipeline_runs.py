@@ -120,7 +120,7 @@ def test_the_number_of_processes_changes_no_image(train_here, recorder, tmp_path
         [*launcher, "--nproc_per_node", "2", __file__, str(tmp_path)],
         check=True,
         cwd=ROOT,
-        env=environment(PYTHONPATH=str(ROOT)),
+        env=environment(PYTHONPATH=f"{ROOT}:{ROOT}/tests/helpers"),
         stdout=subprocess.DEVNULL,
         timeout=240,
     )
