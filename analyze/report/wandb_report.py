@@ -6,7 +6,7 @@ from typing import Any
 
 from analyze.comparison.report import Report
 from analyze.errors import UsageError
-from analyze.runs.sources.wandb_client import PATIENCE, has_key, in_one_line, quiet
+from analyze.runs.sources.wandb_client import TIMEOUT, as_usage_errors, has_key, quiet
 
 _SLOWEST = 120  # seconds, for the upload
 
@@ -46,7 +46,7 @@ def log_report(report: Report, out: Path, target: str) -> str:
         UsageError: Another form of target, or an upload that failed.
     """
     entity, project = parse_target(target)
-    with in_one_line(f"--to-wandb {target}"), quiet():
+    with as_usage_errors(f"--to-wandb {target}"), quiet():
         run = _begin(report, out, entity, project)
         _log(run, report, out)
         run.finish()
@@ -60,7 +60,7 @@ def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any: 
 
     def begin(mode: Any) -> Any:  # noqa: ANN401
         settings = wandb.Settings(
-            init_timeout=PATIENCE,
+            init_timeout=TIMEOUT,
             finish_timeout=_SLOWEST,
             silent=True,
             console="off",
