@@ -44,7 +44,7 @@ def write_runs(report: Report, folder: Path) -> None:
             _copy_said(one.run.path, fresh / names[-1])
             write_kept(fresh / names[-1], one)
     with writing(folder):
-        write_covariances(fresh, names, report.together)
+        write_covariances(fresh, names, report.covariance)
         for out in report.left_out:
             told = out.diverged or out.unfinished
             if told and out.setting is not None:

@@ -171,7 +171,7 @@ def test_kept_runs_that_were_parted_say_so(copy, tmp_path, capsys):
     stray = next(path for path in copy.iterdir() if "-s0-" in path.name and "mae" not in path.name)
     stray.rename(copy / "renamed")
     assert main(["report", str(copy), "--out", str(tmp_path / "out")]) == 2
-    assert "nothing about renamed" in capsys.readouterr().err
+    assert "lacks renamed: keep the runs of a report together" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -275,14 +275,14 @@ def test_the_values_of_an_option_are_compared_as_losses_are(tmp_path, capsys):
     assert "--compare class_weights --reference &#39;ce class_weights=none&#39;" in page
     capsys.readouterr()
     assert main(words) == 2
-    assert f"--compare needs a --reference: ce class_weights=balanced, {reference}" in (
+    assert f"--compare needs a --reference, one of: ce class_weights=balanced, {reference}" in (
         capsys.readouterr().err
     )
     write_study(tmp_path / "runs", {"ce": {"n": 50}}, range(3), class_weights="1,2")
     assert main([*words, "--reference", reference]) == 2
     assert "ce class_weights=1,2 has no usable run on the test examples" in capsys.readouterr().err
     assert main([*words, "--compare", "colour", "--reference", reference]) == 2
-    assert "no run has the option colour: " in capsys.readouterr().err
+    assert "no run has the option colour; the options are: " in capsys.readouterr().err
 
 
 def test_an_option_that_some_runs_lack_separates_them_and_stays_as_it_was_written(tmp_path):
@@ -453,7 +453,7 @@ def test_the_command_writes_what_it_prints(study, tmp_path, capsys):
         (["report", "nowhere", "--out", "out"], "nowhere: no such folder"),
         (
             ["report", "STUDY", "--out", "out", "--reference", "brier"],
-            "no finished run has the loss brier: ce, focal",
+            "no finished run has the loss brier; the losses are: ce, focal",
         ),
         (["report", "STUDY", "--out", "FILE"], "cannot be written"),
         (["report", "SPOILT", "--out", "out"], "none of 1 runs can be used"),

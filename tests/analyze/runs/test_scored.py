@@ -66,9 +66,9 @@ def test_each_run_is_read_once_and_scored_twice_and_the_next_time_not_at_all(
     assert count() == (0, 0)
     for name, table in first.tables.items():
         assert second.tables[name].to_csv() == table.to_csv()
-    assert second.together.keys() == first.together.keys()
-    for name, matrix in first.together.items():
-        np.testing.assert_array_equal(second.together[name], matrix)
+    assert second.covariance.keys() == first.covariance.keys()
+    for name, matrix in first.covariance.items():
+        np.testing.assert_array_equal(second.covariance[name], matrix)
     for again, one in zip(second.evaluated, first.evaluated, strict=True):
         assert again.metrics == one.metrics
         assert list(again.per_example) == list(one.per_example)
