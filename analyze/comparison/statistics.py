@@ -232,7 +232,7 @@ def seeds_needed(difference: Difference, alpha: float) -> float:
 
 
 def verdict(difference: float, bounds: Interval, p_adjusted: float, higher_is_better: bool) -> str:
-    """ "better", "worse" or "not distinguishable"; "" if there is no p value.
+    """The verdict: "better", "worse" or "not distinguishable"; "" if there is no p value.
 
     The verdict is a difference only if the corrected test and the interval both exclude 0.
     """

@@ -32,7 +32,7 @@ GAPS = LinearSegmentedColormap.from_list(
 
 @styled
 def classes(group: Group) -> Figure:
-    """Error by true class and signed gap by predicted class; the worst classes if there are many."""
+    """Error by true class and signed gap by predicted class; only the worst classes if many."""
     errors, before, after = (
         class_errors(group),
         class_gaps(group, "before"),

@@ -16,7 +16,8 @@ CAPTION = (
     "The filled shape is the distribution of confidence over correctly classified images, the "
     "outline that over errors. Each adds up to 100%, so that a few errors are visible beside many "
     "correct predictions. The further the outline lies to the left of the filled shape, the "
-    "better confidence separates errors. An outline that peaks at 100% shows a confidently wrong model."
+    "better confidence separates errors. An outline that peaks at 100% shows a confidently wrong "
+    "model."
 )
 
 

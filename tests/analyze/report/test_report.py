@@ -440,7 +440,7 @@ def test_figures_of_an_earlier_report_are_gone_and_other_files_are_not(study, tm
 def test_the_command_writes_what_it_prints(study, tmp_path, capsys):
     assert main(["report", str(study), "--out", str(tmp_path / "out")]) == 0
     text = capsys.readouterr().out
-    assert "difference to ce" in text
+    assert "difference from ce" in text
     assert "6 primary comparisons" in text
     comparisons = pd.read_csv(tmp_path / "out" / "comparisons.csv", keep_default_na=False)
     called = comparisons[comparisons.verdict.isin(["better", "worse"])]
