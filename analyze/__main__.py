@@ -101,8 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     conformance = commands.add_parser(
         "conformance",
         help="cases with known answers, for us and for other libraries",
-        description="Prints cases on which libraries disagree: the value by definition, ours, that "
-        "of each installed library, and why they differ.",
+        description="Prints cases on which libraries disagree: the value by definition, ours, "
+        "that of each installed library, and why they differ.",
     )
     conformance.set_defaults(run=_conformance)
     options = parser.parse_args(arguments)

@@ -71,7 +71,7 @@ def hints(predictions: Predictions, result: dict[str, Any]) -> list[str]:
             )
         elif abs(gap) > floor:
             word = "over" if gap > 0 else "under"
-            sentences.append(f"{stage}, the model is {word}-confident by {abs(gap):.2%}")
+            sentences.append(f"{stage}, the model is {word}confident by {abs(gap):.2%}")
     if val is None:
         sentences.append(
             "no val_logits, so no temperature: fitting it on test data would be cheating"

@@ -77,9 +77,9 @@ def test_the_table_shows_both_stages_and_says_over_or_under(tmp_path, capsys):
     assert "after, T = " in text
     assert "null ECE" in text
     assert "300 examples, 10 classes" in text
-    assert "before temperature, the model is over-confident by" in text
+    assert "before temperature, the model is overconfident by" in text
     assert main(["score", saved(tmp_path / "p.npz", **arrays(scale=0.3))]) == 0
-    assert "the model is under-confident by" in capsys.readouterr().out
+    assert "the model is underconfident by" in capsys.readouterr().out
 
 
 def test_an_ece_below_the_noise_floor_is_pointed_out(tmp_path, capsys):

@@ -14,8 +14,8 @@ TITLE = "ECE depends on the number of bins, and never reaches zero"
 CAPTION = (
     "Solid: the measured ECE with this many equal-width bins, mean over seeds. Dotted, in the "
     "same colour: the null ECE, which a perfectly calibrated model with the same confidences "
-    "would show by chance on this many test images. More bins raise both. Only the excess over the null "
-    "ECE is miscalibration. Compare two losses at the same number of bins."
+    "would show by chance on this many test images. More bins raise both. Only the excess over "
+    "the null ECE is miscalibration. Compare two losses at the same number of bins."
 )
 
 

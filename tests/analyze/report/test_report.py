@@ -154,7 +154,7 @@ def test_a_temperature_at_its_bound_is_marked(tmp_path):
         write_run(tmp_path, arrays, loss="brier", seed=seed)
     text = printed(build_report([tmp_path]))
     assert "ended at a bound (1 of 3 runs of ce) and stands for zero" in text
-    assert "ended at a bound (3 of 3 runs of brier) and stands for infinity: on the" in text
+    assert "ended at a bound (3 of 3 runs of brier) and stands for infinity: the scores" in text
 
 
 def test_temperatures_on_any_scale_are_found_and_shown_with_their_digits(tmp_path):
