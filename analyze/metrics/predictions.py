@@ -25,7 +25,7 @@ class Scores:
         nll: logsumexp(z) - z_y, shape (N,).
         brier: Σ_c (p_c - 1[y=c])^2, from 0 to 2, shape (N,).
         confidence: the largest probability, shape (N,).
-        log_doubt: log(1 - confidence), accurate even where confidence rounds to 1, shape (N,).
+        log_uncertainty: log(1 - confidence), accurate even if that rounds to 1, shape (N,).
         correct: whether the predicted class is the target, shape (N,).
         predicted: the class of the largest logit, the lowest one at ties, shape (N,).
         target_rank: how many classes are ranked above the target, shape (N,).
@@ -36,7 +36,7 @@ class Scores:
     nll: Floats
     brier: Floats
     confidence: Floats
-    log_doubt: Floats
+    log_uncertainty: Floats
     correct: Booleans
     predicted: Integers
     target_rank: Integers
@@ -152,7 +152,7 @@ def score(
     Example:
         >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).confidence.tolist()
         [0.5, 1.0]
-        >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).log_doubt.round(2).tolist()
+        >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).log_uncertainty.round(2).tolist()
         [-0.69, -40.0]
         >>> score([[0.6, 0.4, 0.0]] * 2, [0, 2], probabilities=True).nll.round(2).tolist()
         [0.51, inf]
@@ -202,7 +202,7 @@ def _score_block(z: Floats, y: Integers, class_gaps: bool, p: Floats | None = No
     top = z[row, predicted]
     exponentials = np.exp(z - top[:, None])
     total = exponentials.sum(axis=1)
-    log_doubt = _log_others(z, exponentials, predicted) - np.log(total)
+    log_uncertainty = _log_others(z, exponentials, predicted) - np.log(total)
     if p is None:
         exponentials /= total[:, None]
         p = exponentials
@@ -224,7 +224,7 @@ def _score_block(z: Floats, y: Integers, class_gaps: bool, p: Floats | None = No
         nll=np.log(total) + (top - z_y[:, 0]),
         brier=brier,
         confidence=confidence,
-        log_doubt=log_doubt,
+        log_uncertainty=log_uncertainty,
         correct=predicted == y,
         predicted=predicted,
         target_rank=target_rank,

@@ -5,14 +5,14 @@ import numpy as np
 from analyze.metrics.predictions import Booleans, Floats
 
 
-def risk_curve(log_doubt: Floats, correct: Booleans) -> Floats:
+def risk_curve(log_uncertainty: Floats, correct: Booleans) -> Floats:
     """The error rate among the k most confident examples, for k = 1 ... N.
 
     Tied examples are averaged over their orders, so the order of the rows does not matter. Values
-    of log_doubt within 1e-12 count as tied: reordered sums differ by that much.
+    of log_uncertainty within 1e-12 count as tied: reordered sums differ by that much.
 
     Args:
-        log_doubt: log(1 - confidence), float64, shape (N,). It still ranks examples whose
+        log_uncertainty: log(1 - confidence), float64, shape (N,). It still ranks examples whose
             confidence rounds to 1.
         correct: bool, shape (N,).
 
@@ -20,9 +20,9 @@ def risk_curve(log_doubt: Floats, correct: Booleans) -> Floats:
         >>> risk_curve(np.array([-3.0, -1.0, -1.0]), np.array([True, True, False])).tolist()
         [0.0, 0.25, 0.3333333333333333]
     """
-    order = np.argsort(log_doubt)
-    ranked = log_doubt[order]
-    # Compare, do not subtract: log_doubt is -inf where the confidence is exactly 1.
+    order = np.argsort(log_uncertainty)
+    ranked = log_uncertainty[order]
+    # Compare, do not subtract: log_uncertainty is -inf where the confidence is exactly 1.
     new = ranked[:-1] < ranked[1:] - 1e-12 * np.abs(ranked[1:])
     starts = np.flatnonzero(np.concatenate([[True], new]))
     size = np.diff(starts, append=len(ranked))
@@ -36,16 +36,16 @@ def risk_curve(log_doubt: Floats, correct: Booleans) -> Floats:
     return curve
 
 
-def aurc(log_doubt: Floats, correct: Booleans) -> float:
+def aurc(log_uncertainty: Floats, correct: Booleans) -> float:
     """Area under the risk-coverage curve: the mean of `risk_curve`.
 
     Source: Geifman and El-Yaniv 2017, "Selective Classification for Deep Neural Networks",
     arXiv:1705.08500.
     """
-    return float(risk_curve(log_doubt, correct).mean())
+    return float(risk_curve(log_uncertainty, correct).mean())
 
 
-def e_aurc(log_doubt: Floats, correct: Booleans) -> float:
+def e_aurc(log_uncertainty: Floats, correct: Booleans) -> float:
     """Excess AURC: AURC minus that of the best ranking of the same predictions.
 
     It is 0 where no error ranks above a correct prediction.
@@ -54,7 +54,7 @@ def e_aurc(log_doubt: Floats, correct: Booleans) -> float:
     Classifiers", arXiv:1805.08206; here the best AURC is the exact sum, not its integral.
     """
     best = np.arange(len(correct)) >= correct.sum()
-    return aurc(log_doubt, correct) - aurc(np.arange(len(correct), dtype=np.float64), ~best)
+    return aurc(log_uncertainty, correct) - aurc(np.arange(len(correct), dtype=np.float64), ~best)
 
 
 def risk_at_coverage(curve: Floats, coverage: float = 0.8) -> float:

@@ -87,11 +87,11 @@ def _top(formula: Callable[[Floats, Booleans], float]) -> Formula:
 
 
 def _ranked(formula: Callable[[Floats, Booleans], float]) -> Formula:
-    return lambda s: formula(s.log_doubt, s.correct)
+    return lambda s: formula(s.log_uncertainty, s.correct)
 
 
 def _curve(s: Scores) -> Floats:
-    return risk_curve(s.log_doubt, s.correct)
+    return risk_curve(s.log_uncertainty, s.correct)
 
 
 def _classwise_ece(s: Scores) -> float:

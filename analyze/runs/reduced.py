@@ -48,7 +48,7 @@ def stage(scores: Scores, classes: int) -> Stage:
 
 def risk_by_coverage(scores: Scores) -> Floats:
     """The error rate among the most confident examples, at POINTS coverages up to 1."""
-    curve = risk_curve(scores.log_doubt, scores.correct)
+    curve = risk_curve(scores.log_uncertainty, scores.correct)
     coverages = np.arange(1, POINTS + 1) / POINTS
     risk: Floats = curve[np.ceil(coverages * len(curve) - 1e-9).astype(int) - 1]
     return risk
