@@ -25,7 +25,8 @@ class Scores:
         nll: logsumexp(z) - z_y, shape (N,).
         brier: Σ_c (p_c - 1[y=c])^2, from 0 to 2, shape (N,).
         confidence: the largest probability, shape (N,).
-        log_uncertainty: log(1 - confidence), accurate even if that rounds to 1, shape (N,).
+        log_uncertainty: log(1 - confidence), shape (N,), accurate even where confidence rounds
+            to 1.
         correct: whether the predicted class is the target, shape (N,).
         predicted: the class of the largest logit, the lowest one at ties, shape (N,).
         target_rank: how many classes are ranked above the target, shape (N,).
