@@ -309,7 +309,7 @@ def test_the_module_as_a_command_refuses_without_a_traceback(tmp_path):
         ("report", "analyze.runs.evaluation.metrics_of"),
         ("report", "analyze.report.output.render_page"),
         ("report", "analyze.report.kept.write_kept"),
-        ("choose", "analyze.comparison.choice._candidate"),
+        ("choose", "analyze.comparison.choice._entry"),
     ],
 )
 def test_a_fault_of_the_program_is_not_said_to_be_the_users(
