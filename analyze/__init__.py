@@ -1,6 +1,6 @@
-"""Reads what runs left: metrics, temperature, paired comparisons, reports. Needs no torch.
+"""Analyses finished runs: metrics, temperature, paired comparisons, reports. Needs no torch.
 
-What a notebook needs is imported from here:
+Notebooks import the public functions from here:
 
     from analyze import build_report, list_figures, summarise
 """
@@ -8,7 +8,7 @@ What a notebook needs is imported from here:
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
+_MODULES = {
     "read_runs": "runs.run",
     "load_predictions": "runs.archive",
     "score_predictions": "runs.score",
@@ -21,14 +21,14 @@ _HOMES = {
     "write_report": "report.output",
     "UsageError": "errors",
 }
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    # Imported when asked for: training needs the metrics, and neither pandas nor matplotlib.
-    if name not in _HOMES:
+    # Import on demand: training needs the metrics, but neither pandas nor matplotlib.
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

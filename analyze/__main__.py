@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, 2 refused.
+    """Runs one command and returns its exit status: 0 for success, 2 for a usage error.
 
-    What is the user's fault is one line. Every other exception is left to Python.
+    A usage error is printed as one line. Every other exception keeps its traceback.
     """
     print_anything()
     parser = argparse.ArgumentParser(
@@ -28,23 +28,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     score = commands.add_parser(
         "score",
         help="every metric of a file of logits",
-        description="Scores test_logits and test_targets of an npz file; with val_logits and "
-        "val_targets in it, also after temperature scaling. test_probs and val_probs may stand "
-        "for the logits: probabilities, exact zeros allowed.",
+        description="Scores test_logits and test_targets of an npz file. If it also holds "
+        "val_logits and val_targets, scores them after temperature scaling too. Probabilities, "
+        "test_probs and val_probs, may replace the logits; exact zeros are allowed.",
     )
     score.add_argument("file", type=_path, help="the npz file")
     score.add_argument(
         "--json",
         action="store_true",
-        help="print one JSON object: fractions; NLL is Infinity where a label has probability 0",
+        help="print one JSON object with fractions; NLL is Infinity if a label has probability 0",
     )
     score.set_defaults(run=_score)
     report = commands.add_parser(
         "report",
-        help="compare the losses of runs, from folders or from W&B",
-        description="Compares the losses of the runs below the folders with a reference loss, "
-        "paired by seed and test example: a page to read (index.html), its tables as CSV, "
-        "Markdown and LaTeX, its figures as SVG, and the main tables in the terminal.",
+        help="compare the losses of runs from folders or from W&B",
+        description="Compares the losses of all runs in the folders with a reference loss, paired "
+        "by seed and test example. Writes a page (index.html), tables as CSV, Markdown and LaTeX, "
+        "and figures as SVG, and prints the main tables.",
     )
     report.add_argument(
         "paths",
@@ -59,48 +59,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="OPTION",
         action="append",
         default=[],
-        help="compare the values of this option too, as part of the loss's name: "
+        help="also compare the values of this option, as part of the name of the loss: "
         "--compare class_weights --reference 'ce class_weights=none'",
     )
     report.add_argument(
         "--layout",
         choices=("mukhoti", "guo"),
-        help="set the losses beside the figures of Mukhoti et al. 2020 or Guo et al. 2017",
+        help="show the losses beside the results of Mukhoti et al. 2020 or Guo et al. 2017",
     )
     report.add_argument(
         "--keep-runs",
         action="store_true",
-        help="keep the runs in OUT/runs, without predictions and weights: small enough to "
-        "publish, and enough to make the report again (replaces the runs kept there before)",
+        help="keep the runs in OUT/runs without predictions and weights: small enough to "
+        "publish, yet enough to reproduce the report (replaces runs kept there before)",
     )
     report.add_argument(
         "--to-wandb",
         metavar="[ENTITY/]PROJECT",
-        help="log the report to a W&B run of job type analysis; offline where there is no API key",
+        help="log the report to a W&B run of job type analysis; offline without an API key",
     )
     report.set_defaults(run=_report)
     choose = commands.add_parser(
         "choose",
-        help="the best value of an option for each loss, by validation alone",
-        description="Shows, loss by loss, the validation metric after the last epoch at every "
-        "value of an option, and the value with the best mean over seeds. Test metrics are not "
-        "looked at; losses are compared afterwards, with fresh seeds.",
+        help="choose the value of an option for each loss, by validation alone",
+        description="Shows, for each loss, the validation metric after the last epoch at every "
+        "value of an option, and the value with the best mean over seeds. Test metrics play no "
+        "part. Compare the losses afterwards, with fresh seeds.",
     )
     choose.add_argument("paths", nargs="+", metavar="PATH", help="as for report")
-    choose.add_argument("--option", required=True, help="what to choose: lr, weight_decay, ...")
+    choose.add_argument(
+        "--option", required=True, help="the option to choose: lr, weight_decay, ..."
+    )
     choose.add_argument(
         "--by",
         metavar="METRIC",
         default="accuracy",
         help="validation metric, such as accuracy, nll or aurc (default: accuracy)",
     )
-    choose.add_argument("--out", type=_path, metavar="FILE", help="write the table as CSV too")
+    choose.add_argument("--out", type=_path, metavar="FILE", help="also write the table as CSV")
     choose.set_defaults(run=_choose)
     conformance = commands.add_parser(
         "conformance",
-        help="cases with known answers, and what other libraries say",
-        description="Prints cases on which libraries disagree: the known answer, ours, that of "
-        "each library that is installed, and why they differ.",
+        help="cases with known answers, for us and for other libraries",
+        description="Prints cases on which libraries disagree: the value by definition, ours, "
+        "that of each installed library, and why they differ.",
     )
     conformance.set_defaults(run=_conformance)
     options = parser.parse_args(arguments)
@@ -114,14 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _path(text: str) -> Path:
-    """A path, with the home folder for the ~ that a shell leaves in ``--out=~/x``."""
+    """A path with ~ expanded, which shells leave as it is in ``--out=~/x``."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise argparse.ArgumentTypeError(f"{text}: there is no such home folder") from error
 
 
-# Each command imports what it needs, so that --help is quick.
+# Each command imports what it needs, which keeps --help fast.
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -176,7 +178,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _command(options: argparse.Namespace) -> str:
-    """The command line that makes the same report."""
+    """The command line that reproduces the report."""
     words = ["python", "-m", "analyze", "report", *map(str, options.paths)]
     words += ["--out", str(options.out)]
     for name in options.compare:
@@ -210,7 +212,7 @@ def _conformance(options: argparse.Namespace) -> int:
 
 
 def _console() -> "Console":
-    """Where tables go: as wide as the terminal, or wide enough for them in a file."""
+    """A console as wide as the terminal, or wide enough for the tables in a file."""
     from rich.console import Console
 
     console = Console()

@@ -1,4 +1,4 @@
-"""What users did wrong, told apart from what programs do wrong."""
+"""Usage errors, as distinct from bugs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,14 +6,14 @@ from os import PathLike
 
 
 class UsageError(Exception):
-    """A fault of the user's, or of a file's: one line that says what, where, and what to do.
+    """An error in usage or in a file: one line that says what, where, and what to do.
 
-    Commands print it and end with status 2. Every other exception is a fault of the program and
-    keeps its traceback.
+    Commands print it and exit with status 2. Every other exception is a bug and keeps its
+    traceback.
 
     Args:
         message: The line.
-        option: The option whose value is at fault, by its name in Python; "" where it is none's.
+        option: The Python name of the option with the wrong value; "" if there is none.
     """
 
     def __init__(self, message: str, option: str = "") -> None:
@@ -23,10 +23,10 @@ class UsageError(Exception):
 
 @contextmanager
 def writing(path: str | PathLike[str]) -> Iterator[None]:
-    """Where a path is written: a full disk, or one that refuses, is not the program's fault.
+    """Turns an OSError while writing a path, as on a full disk, into a UsageError.
 
     Raises:
-        UsageError: The path cannot be written, and why.
+        UsageError: The path cannot be written.
     """
     try:
         yield

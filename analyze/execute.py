@@ -1,8 +1,8 @@
-"""Executes the notebooks and keeps their outputs: `python -m analyze.execute`.
+"""Executes the notebooks and stores their outputs: `python -m analyze.execute`.
 
-Each runs in a fresh kernel, in its own folder, on the source that ANALYZE_SOURCE names (the demo
-study where it names none), and is written, in place or to --out, with its outputs and with nothing
-of the machine.
+Each runs in a fresh kernel, in its own folder, on the source in ANALYZE_SOURCE (by default the
+demo study). It is written in place or to --out, with its outputs and without traces of the
+machine.
 """
 
 import argparse
@@ -25,17 +25,17 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-SECONDS = 180  # a cell
+SECONDS = 180  # timeout per cell
 LONGEST_FOLDER = 64  # bytes
-SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR is longer
+SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # alternatives to a longer TMPDIR
 
 
 def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
-    """The notebook with the outputs of its cells, in their order.
+    """Runs the cells of a notebook in order and returns it with their outputs.
 
     Args:
-        path: An .ipynb file; it runs in its folder, and is not changed.
-        source: What ANALYZE_SOURCE is set to; as it is in this process where None.
+        path: An .ipynb file. It runs in its folder and is not changed.
+        source: The value of ANALYZE_SOURCE; if None, that of this process.
 
     Raises:
         CellExecutionError: A cell failed.
@@ -53,7 +53,7 @@ def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
             timeout=SECONDS,
             kernel_name="python3",
             record_timing=False,
-            # sockets in a folder of this user's: a port would be open to everyone on the machine
+            # Sockets in a private folder: a port would be open to every user of the machine.
             config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/socket"}),
             resources={"metadata": {"path": str(path.parent)}},
         )
@@ -63,15 +63,15 @@ def execute(path: Path, source: str | None = None) -> nbformat.NotebookNode:
 
 
 def _short_folder() -> str:
-    """A folder for temporary files with a path that leaves room for a socket's, 100 bytes."""
-    usual = tempfile.gettempdir()
-    if len(os.fsencode(usual)) <= LONGEST_FOLDER:
-        return usual
-    return next((short for short in SHORT if os.access(short, os.W_OK)), usual)
+    """A folder for temporary files, short enough for the path of a socket, 100 bytes."""
+    default = tempfile.gettempdir()
+    if len(os.fsencode(default)) <= LONGEST_FOLDER:
+        return default
+    return next((short for short in SHORT if os.access(short, os.W_OK)), default)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Executes and writes the notebooks; exit status 3 where a cell failed, after the others."""
+    """Executes and writes all notebooks; returns exit status 3 if a cell of any failed."""
     print_anything()
     parser = argparse.ArgumentParser(prog="python -m analyze.execute", description=__doc__)
     everything = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -87,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             nbformat.write(execute(path), (options.out or path.parent) / path.name)  # type: ignore[no-untyped-call]
         except (CellExecutionError, TimeoutError, OSError) as error:
-            said = error.evalue if isinstance(error, CellExecutionError) else str(error)
+            message = error.evalue if isinstance(error, CellExecutionError) else str(error)
             kind = error.ename if isinstance(error, CellExecutionError) else type(error).__name__
-            reason = " ".join(f"{kind}: {said}".split())
+            reason = " ".join(f"{kind}: {message}".split())
             print(f"analyze: {path.name}: {reason}", file=sys.stderr)
             status = 3
         else:

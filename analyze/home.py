@@ -1,4 +1,4 @@
-"""A home folder, for those who have none: in a container, under a user id without a name."""
+"""A home folder for users without one, as in a container with an anonymous user id."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def provide() -> None:
-    """Set HOME where no home can be told: Jupyter, W&B and other libraries keep their files there.
+    """Sets HOME if there is no home folder: Jupyter, W&B and other libraries need one.
 
-    A folder of this user's alone, in that for temporary files, takes its place.
+    It becomes a private folder of this user within the folder for temporary files.
     """
     try:
         Path.home()
     except RuntimeError:
         folder = Path(tempfile.gettempdir()) / f"home-of-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        # Others can write there, too, and might have made it for us.
-        ours = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
-        os.environ["HOME"] = str(folder) if ours else tempfile.mkdtemp(prefix="home-")
+        # Other users can write there too, and may have planted the folder.
+        private = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+        os.environ["HOME"] = str(folder) if private else tempfile.mkdtemp(prefix="home-")

@@ -1,10 +1,10 @@
-"""What is printed, in any terminal."""
+"""Printing to terminals with any encoding."""
 
 import sys
 
 
 def print_anything() -> None:
-    """Let what the terminal's encoding lacks be printed as an escape, not be an error."""
+    """Prints characters that the encoding of the terminal lacks as escapes, without an error."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # none where a test or a notebook has its own
+        if hasattr(stream, "reconfigure"):  # absent if a test or a notebook replaced the stream
             stream.reconfigure(errors="backslashreplace")

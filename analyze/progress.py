@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a bar in a terminal, plain lines elsewhere."""
+"""Progress on standard error: a bar in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ EVERY = 10.0  # seconds between plain lines
 
 
 def track(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yields the items, showing how many are done and when the rest will be."""
+    """Yields the items, and shows how many are done and the time left."""
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""What a report's main tables show, as text: one source for terminal, page, Markdown and LaTeX."""
+"""The main tables of a report as text, shared by terminal, page, Markdown and LaTeX."""
 
 import math
 from collections import Counter
@@ -15,7 +15,7 @@ from analyze.metrics.table import heading, is_scale_bound, of_column
 from analyze.metrics.temperature import BOUND_REASONS
 from analyze.runs.run import as_text
 
-# Those before temperature that depend on the scale carry a mark for some losses.
+# For a loss without a scale, values before temperature that depend on the scale get a mark.
 COLUMNS = ("accuracy", "nll", "ece", "temperature", "nll_ts", "ece_ts", "aurc")
 SHOWN = {name: heading(name) for name in COLUMNS}
 SCALE_MARK, CALIBRATED_MARK, BOUND_MARK = "†", "≈", "‡"
@@ -28,14 +28,14 @@ DIFFERENCES = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
+    """A cell of a table.
 
     Attributes:
-        text: What it says, without its marks.
-        value: What a column is sorted by; NaN sorts last.
-        bold: Distinguishably better than the reference.
+        text: The text without marks.
+        value: The sort key; NaN sorts last.
+        bold: Whether the value is distinguishably better than the reference.
         marks: SCALE_MARK, CALIBRATED_MARK or BOUND_MARK, which `legend` explains.
-        note: What stands beside it, smaller: the noise floor of an ECE.
+        note: Small print beside the text: the noise floor of an ECE.
     """
 
     text: str
@@ -50,10 +50,10 @@ class Tables:
     """The main tables of one setting.
 
     Attributes:
-        title: The setting; "" where nothing but loss and seed varies.
-        head: The titles of `rows`' columns.
-        rows: A row a loss, best first by NLL at T.
-        differences: A row for each loss and primary metric, under DIFFERENCES.
+        title: The setting; "" if only loss and seed vary.
+        head: The column headings of `rows`.
+        rows: One row per loss, the lowest NLL at T first.
+        differences: One row per loss and primary metric, with the columns DIFFERENCES.
     """
 
     title: str
@@ -84,7 +84,7 @@ def main_tables(report: Report) -> Iterator[Tables]:
 def by_setting(
     table: pd.DataFrame, options: list[str]
 ) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """The rows of each setting, in the table's order."""
+    """The rows of each setting, in the order of the table."""
     if not options:
         yield {}, table
         return
@@ -100,7 +100,7 @@ def within(table: pd.DataFrame, setting: dict[str, str]) -> pd.DataFrame:
 
 
 def setting_title(setting: dict[str, str]) -> str:
-    """A setting in one line: "lr 0.1, model resnet20"; options that it does not have are left out.
+    """A setting in one line, such as "lr 0.1, model resnet20", without options that it lacks.
 
     Example:
         >>> setting_title({"lr": "0.1", "teacher": ""})
@@ -110,7 +110,7 @@ def setting_title(setting: dict[str, str]) -> str:
 
 
 def legend(report: Report) -> list[str]:
-    """What the marks, the bold and the order mean: a line each, as far as they occur."""
+    """Explains order, intervals, verdicts and the marks that occur, one line each."""
     tests = int(report.comparisons["p_holm"].notna().sum())
     lines = [
         "Best NLL at T first. ± is half the 95% t-interval over seeds; whether two losses differ "
@@ -125,11 +125,12 @@ def legend(report: Report) -> list[str]:
             "no test, and not counted"
         )
     losses, compared = report.losses, report.comparisons
-    alone = compared[compared["primary"].astype(bool) & (compared["interval"] == "seeds")]
-    alone = alone[alone["p_holm"].notna()]
-    if len(alone):
+    seeds_only = compared[compared["primary"].astype(bool) & (compared["interval"] == "seeds")]
+    seeds_only = seeds_only[seeds_only["p_holm"].notna()]
+    if len(seeds_only):
+        names = ", ".join(sorted(set(seeds_only["loss"])))
         lines.append(
-            f"Intervals of {', '.join(sorted(set(alone['loss'])))} over seeds alone, for these "
+            f"Intervals of {names} over seeds alone, for these "
             "images: how the runs vary together with the reference's is not known (kept runs of "
             "several reports) or lost in rounding (runs that all but coincide)"
         )
@@ -150,17 +151,17 @@ def legend(report: Report) -> list[str]:
 
 
 def _at_bound(report: Report, bound: str) -> str:
-    """Of which losses runs have a temperature at a bound, and how many of them."""
-    keys = [(as_text(one.run.setting), one.run.loss) for one in report.evaluated]
-    bounds = [one.temperature_bound for one in report.evaluated]
-    ended = Counter(key for key, found in zip(keys, bounds, strict=True) if found == bound)
+    """The number of runs with the temperature at this bound, by loss, in words."""
+    keys = [(as_text(scored.run.setting), scored.run.loss) for scored in report.evaluated]
+    bounds = [scored.temperature_bound for scored in report.evaluated]
+    ended = Counter(key for key, reached in zip(keys, bounds, strict=True) if reached == bound)
     return ", ".join(
         f"{count} of {keys.count(key)} runs of {key[1]}" for key, count in ended.items()
     )
 
 
 def formatted(name: str, value: float, *, signed: bool = False, digits: int | None = None) -> str:
-    """A metric's value as the tables show it: percent where that is usual; "" for NaN.
+    """The value of a metric as in the tables: a percentage where usual; "" for NaN.
 
     Example:
         >>> formatted("accuracy", 0.9512), formatted("nll", 0.25, signed=True)
@@ -175,7 +176,7 @@ def formatted(name: str, value: float, *, signed: bool = False, digits: int | No
 
 
 def one_line(text: str) -> str:
-    r"""The text with what would break its line, or does not print, spelled out.
+    r"""The text with line breaks and other unprintable characters escaped.
 
     Example:
         >>> one_line("ce\n")
@@ -185,7 +186,7 @@ def one_line(text: str) -> str:
 
 
 def decimals(temperature: float, fewest: int = 2) -> int:
-    """How many decimals a temperature needs: below 0.1 as many as give it three digits.
+    """The number of decimals of a temperature; below 0.1, enough for three digits.
 
     Example:
         >>> decimals(1.79), decimals(0.00627)
@@ -196,19 +197,19 @@ def decimals(temperature: float, fewest: int = 2) -> int:
 
 
 def scale_mark(row: dict[str, Any], name: str) -> str:
-    """SCALE_MARK for a figure of a run or a loss that means nothing; the temperature is none."""
+    """SCALE_MARK if the value depends on an arbitrary scale; else ""."""
     arbitrary = row["scale_arbitrary"] and is_scale_bound(name)
     return SCALE_MARK if arbitrary else ""
 
 
 def verdict_text(row: dict[str, Any]) -> str:
-    """A comparison's verdict, or why it has none."""
+    """The verdict of a comparison, or why it has none."""
     enough = row["seeds"] >= FEWEST_SEEDS
     return row["verdict"] or ("no spread over seeds" if enough else f"below {FEWEST_SEEDS} seeds")
 
 
 def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
-    """Mean ± half the t-interval over seeds, with its marks."""
+    """The mean ± half the t-interval over seeds, with its marks."""
     if not row["seeds"]:
         return Cell("")
     mean = row[f"{name}_mean"]
@@ -235,7 +236,7 @@ def _difference(row: dict[str, Any]) -> list[str]:
         formatted(metric, row[name], signed=True, digits=digits)
         for name in ("difference", "low", "high")
     )
-    known = not pd.isna(row["p_holm"])
+    tested = not pd.isna(row["p_holm"])
     needed = f"{row['seeds_needed']:.0f}" if not pd.isna(row["seeds_needed"]) else ">1000"
     return [
         row["loss"],
@@ -243,7 +244,7 @@ def _difference(row: dict[str, Any]) -> list[str]:
         str(row["seeds"]),
         difference,
         f"{low} to {high}" if row["seeds"] > 1 else "",
-        f"{row['p_holm']:.2g}" if known else "",
+        f"{row['p_holm']:.2g}" if tested else "",
         verdict_text(row),
-        needed if known else "",
+        needed if tested else "",
     ]

@@ -1,4 +1,4 @@
-"""`python -m analyze choose`: the value of an option that suits each loss, by validation alone."""
+"""`python -m analyze choose`: selects the value of an option for each loss, by validation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,87 +20,90 @@ MEASURES = tuple(name for name, metric in METRICS.items() if metric.selects)
 
 
 def build_choice(paths: Sequence[str | Path], option: str, measure: str) -> pd.DataFrame:
-    """A row for each loss and value of the option, with the value chosen for the loss marked.
+    """One row per loss and value of the option; the value chosen for each loss is marked.
 
-    Chosen is the value with the best mean over seeds of the validation metric after the last
-    epoch. Test metrics are not looked at. A value at which a seed diverged, or has not finished,
-    is not chosen: the mean of the others would flatter it.
+    The chosen value has the best mean over seeds of the validation metric after the last epoch.
+    Test metrics play no part. A value is not chosen if a seed diverged or has not finished: the
+    mean of the remaining seeds would flatter it.
 
     Args:
-        paths: As `analyze.comparison.report.build_report`.
+        paths: As in `analyze.comparison.report.build_report`.
         option: The option to choose, such as "lr".
         measure: A name in MEASURES.
 
     Returns:
-        Columns: the other options that vary; `loss`; the option; `seeds`, how many finished;
-        `lost`, how many of the loss's seeds did not; `mean` and `sd` (ddof = 1) over seeds;
-        `chosen`; `at_end`, whether the value is chosen and the least or the greatest of a list of
-        numbers, so that a better one may lie beyond. `attrs["without_scale"]` names the losses
-        that are left out: they train scores without a scale, on which the metric depends.
+        Columns: the other options that vary; `loss`; the option; `seeds`, the number of finished
+        seeds; `lost`, the number of the loss's other seeds; `mean` and `sd` (ddof = 1) over
+        seeds; `chosen`; `at_end`, whether the chosen value is the smallest or largest number
+        tried, so that a better one may lie beyond. `attrs["without_scale"]` lists the losses
+        left out because the metric depends on a scale that they do not train.
 
     Raises:
-        UsageError: A path without runs, no usable run, an option that no run has or that does
-            not vary, an unknown metric, a run whose summary lacks it, or no loss with a scale on
-            which the metric depends.
+        UsageError: A path has no runs, no run is usable, no run has the option or it does not
+            vary, the metric is unknown or missing in a summary, or it depends on a scale that no
+            loss trains.
     """
     if measure not in MEASURES:
         raise UsageError(f"--by {measure}: expected one of {', '.join(MEASURES)}")
     folders, unreadable = resolve(paths)
     finished, left_out = read_runs(folders)
-    known: list[Run | LeftOut] = [*finished, *(out for out in left_out if out.setting is not None)]
+    candidates: list[Run | LeftOut] = [
+        *finished,
+        *(out for out in left_out if out.setting is not None),
+    ]
     if not finished:
         raise none_usable([*left_out, *unreadable])
-    unscaled = {one.loss for one in finished if one.scale_arbitrary and is_scale_bound(measure)}
-    known = [one for one in known if one.loss not in unscaled]
-    if not known:
+    unscaled = {run.loss for run in finished if run.scale_arbitrary and is_scale_bound(measure)}
+    candidates = [run for run in candidates if run.loss not in unscaled]
+    if not candidates:
         raise UsageError(
-            f"--by {measure}: {' and '.join(sorted(unscaled))} trains scores without a scale, so "
-            f"that {measure} means nothing; choose by accuracy"
+            f"--by {measure}: {' and '.join(sorted(unscaled))} trains scores without a scale, "
+            f"so {measure} means nothing; choose by accuracy"
         )
-    options = varying([one.setting for one in known if one.setting])
+    options = varying([run.setting for run in candidates if run.setting])
     if option not in options:
         raise UsageError(
-            f"--option {option} does not vary here: {', '.join(options) or 'nothing'}"
+            f"--option {option} does not vary here; what varies: {', '.join(options) or 'nothing'}"
         )
     others = [name for name in options if name != option]
-    tried = pd.DataFrame([_row(one, option, others, measure) for one in known])
+    tried = pd.DataFrame([_row(run, option, others, measure) for run in candidates])
     rows = []
     for _, of_loss in tried.groupby([*others, "loss"], sort=True):
         seeds = of_loss["seed"].nunique()
         values = sorted(of_loss[option].unique(), key=_order)
         of_loss = of_loss.sort_values("seed")
-        candidates = [_candidate(of_loss[of_loss[option] == value], seeds) for value in values]
-        means = [np.nan if row["lost"] else row["mean"] for row in candidates]
+        entries = [_entry(of_loss[of_loss[option] == value], seeds) for value in values]
+        means = [np.nan if row["lost"] else row["mean"] for row in entries]
         if not np.isnan(means).all():
             higher = METRICS[measure].better == "higher"
             best = int(np.nanargmax(means) if higher else np.nanargmin(means))
-            candidates[best]["chosen"] = True
+            entries[best]["chosen"] = True
             ends = best in (0, len(values) - 1) and all(map(_is_number, values))
-            candidates[best]["at_end"] = ends
-        rows += candidates
+            entries[best]["at_end"] = ends
+        rows += entries
     columns = [*others, "loss", option, "seeds", "lost", "mean", "sd", "chosen", "at_end"]
     table = pd.DataFrame(rows)[columns]
     table.attrs["without_scale"] = sorted(unscaled)
     return table
 
 
-def _row(one: Run | LeftOut, option: str, others: Sequence[str], measure: str) -> dict[str, Any]:
-    """What a run, finished or not, tells of its value of the option."""
-    assert one.setting is not None
-    row = option_texts(one.setting, [*others, option]) | {"loss": one.loss, "seed": one.seed}
-    if isinstance(one, LeftOut):
+def _row(run: Run | LeftOut, option: str, others: Sequence[str], measure: str) -> dict[str, Any]:
+    """The options and validation metric of a run; NaN if it has not finished."""
+    assert run.setting is not None
+    row = option_texts(run.setting, [*others, option]) | {"loss": run.loss, "seed": run.seed}
+    if isinstance(run, LeftOut):
         return row | {"value": np.nan}
-    value = one.summary.get(f"val/{measure}")
+    value = run.summary.get(f"val/{measure}")
     if not isinstance(value, int | float):
-        raise UsageError(f"{one.path}: summary.json has no val/{measure}")
+        raise UsageError(f"{run.path}: summary.json has no val/{measure}")
     return row | {"value": float(value)}
 
 
-def _candidate(runs: pd.DataFrame, seeds: int) -> dict[str, Any]:
-    """One value of the option with one loss, not chosen yet."""
+def _entry(runs: pd.DataFrame, seeds: int) -> dict[str, Any]:
+    """The row of one loss at one value of the option, before the choice."""
     values = runs["value"].dropna()
-    described: dict[str, Any] = runs.iloc[0].drop(["seed", "value"]).to_dict()
-    return described | {
+    options: dict[str, Any] = runs.iloc[0].drop(["seed", "value"]).to_dict()
+    return options | {
         "seeds": len(values),
         "lost": seeds - len(values),
         "mean": values.mean(),
@@ -119,19 +122,19 @@ def _is_number(text: str) -> bool:
 
 
 def _order(text: str) -> tuple[bool, float, str]:
-    """Numbers by their size, then the rest by name."""
+    """Sort key: numbers by size, then other values by name."""
     return (False, float(text), "") if _is_number(text) else (True, 0.0, text)
 
 
 def print_choice(choice: pd.DataFrame, option: str, measure: str, console: Console) -> None:
-    """Prints a table a setting: a row a loss, a column a value, the chosen one bold."""
+    """Prints one table per setting: a row per loss, a column per value, the choice in bold."""
     others = list(choice.columns[: choice.columns.get_loc("loss")])
     console.print(
         Text(f"validation {measure} after the last epoch, mean ± sd over seeds; best in bold")
     )
     for loss in choice.attrs.get("without_scale", []):
         left_out = f"left out: {one_line(loss)} trains scores without a scale, so its {measure} "
-        console.print(Text(f"{left_out}means nothing; choose for it by accuracy"), soft_wrap=True)
+        console.print(Text(f"{left_out}means nothing; choose by accuracy"), soft_wrap=True)
     for setting, rows in by_setting(choice, others):
         console.print()
         if setting:
@@ -161,7 +164,7 @@ def _cell(row: dict[str, Any], measure: str) -> Text:
 
 
 def _remarks(rows: pd.DataFrame, option: str) -> list[str]:
-    """The choices in words: what a terminal without bold would not tell."""
+    """The choices in words, for terminals without bold."""
     lines = []
     for loss, of_loss in rows.groupby("loss", sort=True):
         chosen = of_loss[of_loss["chosen"]]

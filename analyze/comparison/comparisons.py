@@ -1,4 +1,4 @@
-"""Every loss against the reference loss, setting by setting, with verdicts."""
+"""Compares every loss with the reference loss, setting by setting, with verdicts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,8 +27,8 @@ from analyze.runs.run import as_text, option_texts
 from analyze.runs.scored import ScoredRun
 
 PRIMARY = ("accuracy", "nll", "ece", "nll_ts")
-# Verdicts on what is no test: every metric of every run is equal to the last bit; one of the two
-# losses trains scores without a scale, on which the metric depends.
+# Verdicts without a test. IDENTICAL: every metric of every run is bit-identical. ARBITRARY: the
+# metric depends on the scale of the scores, which one of the two losses does not train.
 IDENTICAL, ARBITRARY = "identical", "arbitrary scale"
 COLUMNS = [
     *("loss", "reference", "metric", "primary", "interval", "scale_arbitrary", "seeds"),
@@ -40,46 +40,48 @@ def compare(
     evaluated: Sequence[ScoredRun],
     reference: str,
     options: Sequence[str] = (),
-    together: dict[str, Floats] | None = None,
+    covariance: dict[str, Floats] | None = None,
     rng: np.random.Generator | None = None,
 ) -> pd.DataFrame:
-    """A row for each setting, loss other than the reference, and metric.
+    """One row per setting, loss other than the reference, and metric.
 
-    Runs are paired by seed within a setting, and examples by their index. Holm's correction is
-    over all primary comparisons of the table; with fewer than three seeds in common there is no
-    verdict, and the comparison does not count in the correction. Nor does one whose runs are all
-    identical to the reference's: two ways to write one loss are no hypothesis, and no data could
-    have told them apart. Nor does a metric that depends on a scale which the loss leaves open.
+    Runs are paired by seed within a setting, and examples by index. Holm's correction covers all
+    primary comparisons of the table, except those without a test:
+
+    * fewer than three seeds in common give no verdict;
+    * a loss whose runs are all identical to the reference's is the same loss written in another
+      way, so there is no hypothesis to test;
+    * a metric that depends on the scale means nothing for a loss that leaves the scale open.
 
     Args:
-        evaluated: Runs, those of one setting on the same test examples.
-        reference: The loss that the others are compared to.
-        options: The options that vary between settings: the first columns.
-        together: How the runs vary together over the examples: from `covariances`, which is
-            asked for it by default.
-        rng: For the sign-flip test above 20 seeds; the default is seeded with 0.
+        evaluated: Runs; those of one setting share their test examples.
+        reference: The loss to compare the others with.
+        options: The options that vary between settings, for the first columns.
+        covariance: The covariance between runs over examples, by metric; from `covariances` by
+            default.
+        rng: Generator for the sign-flip test above 20 seeds; by default seeded with 0.
 
     Returns:
-        The options, then COLUMNS. `interval` says what is random: "crossed" seeds and
-        examples, "seeds" the seeds alone, on these examples.
+        The options, then COLUMNS. `interval` says what is random: "crossed" for seeds and
+        examples, "seeds" for seeds alone, given these examples.
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    together = covariances(evaluated) if together is None else together
+    covariance = covariances(evaluated) if covariance is None else covariance
     rows, differences = [], []
     by_setting: dict[str, list[int]] = {}
-    for place, one in enumerate(evaluated):
-        by_setting.setdefault(as_text(one.run.setting), []).append(place)
+    for place, scored in enumerate(evaluated):
+        by_setting.setdefault(as_text(scored.run.setting), []).append(place)
     for _, places in sorted(by_setting.items()):
         setting = option_texts(evaluated[places[0]].run.setting, options)
         for paired in _pairs(evaluated, places, reference):
             pairs = [(evaluated[a], evaluated[b]) for a, b in paired]
             identical = all(_same_metrics(*pair) for pair in pairs)
             for metric in pairs[0][0].metrics:
-                everywhere = all(metric in one.metrics for pair in pairs for one in pair)
+                everywhere = all(metric in scored.metrics for pair in pairs for scored in pair)
                 if everywhere and of_column(metric).better != "neither":
-                    known = together.get(metric)
-                    covariance = None if known is None else _of_differences(known, paired)
-                    row, difference = _compare_metric(pairs, metric, covariance, rng)
+                    of_runs = covariance.get(metric)
+                    of_pairs = None if of_runs is None else _of_differences(of_runs, paired)
+                    row, difference = _compare_metric(pairs, metric, of_pairs, rng)
                     rows.append(setting | row | _no_test(row, identical))
                     differences.append(difference)
     frame = pd.DataFrame(rows, columns=[*options, *COLUMNS])
@@ -89,14 +91,14 @@ def compare(
 def _pairs(
     evaluated: Sequence[ScoredRun], places: Sequence[int], reference: str
 ) -> list[list[tuple[int, int]]]:
-    """For each other loss, where its runs and the reference's of the same seed are, by seed."""
-    found = {(evaluated[p].run.loss, evaluated[p].run.seed): p for p in places}
-    losses = sorted({loss for loss, _ in found} - {reference})
+    """For each other loss, the positions of its runs and of the reference's, paired by seed."""
+    positions = {(evaluated[p].run.loss, evaluated[p].run.seed): p for p in places}
+    losses = sorted({loss for loss, _ in positions} - {reference})
     paired = [
         [
-            (found[loss, seed], found[reference, seed])
-            for seed in sorted({seed for _, seed in found})
-            if (loss, seed) in found and (reference, seed) in found
+            (positions[loss, seed], positions[reference, seed])
+            for seed in sorted({seed for _, seed in positions})
+            if (loss, seed) in positions and (reference, seed) in positions
         ]
         for loss in losses
     ]
@@ -104,7 +106,7 @@ def _pairs(
 
 
 def _same_metrics(ours: ScoredRun, theirs: ScoredRun) -> bool:
-    """Whether all that was measured of two runs is equal."""
+    """Whether all metrics of two runs are equal."""
     return ours.metrics.keys() == theirs.metrics.keys() and np.array_equal(
         list(ours.metrics.values()),
         [theirs.metrics[name] for name in ours.metrics],
@@ -113,7 +115,7 @@ def _same_metrics(ours: ScoredRun, theirs: ScoredRun) -> bool:
 
 
 def _no_test(row: dict[str, Any], identical: bool) -> dict[str, Any]:
-    """What a row without a test has instead of p values; nothing for one with a test."""
+    """The entries that mark a row as not tested; {} for a row that is tested."""
     arbitrary = row["primary"] and row["scale_arbitrary"]
     if not identical and not arbitrary:
         return {}
@@ -122,15 +124,15 @@ def _no_test(row: dict[str, Any], identical: bool) -> dict[str, Any]:
 
 
 def _of_differences(runs: Floats, paired: Sequence[tuple[int, int]]) -> Floats | None:
-    """The covariance of paired differences from that of the runs.
+    """The covariance of paired differences, from the covariance between runs.
 
-    None where it is not known, or lost in rounding: of runs that all but coincide. Runs that do
-    coincide have 0.
+    It is None if it is unknown, or lost in rounding because the runs all but coincide. It is 0
+    for runs that do coincide.
     """
     a, b = np.array(paired).T
-    found = runs[np.ix_(a, a)] - runs[np.ix_(a, b)] - runs[np.ix_(b, a)] + runs[np.ix_(b, b)]
-    lost = np.abs(found).max() < 1e-12 * np.trace(runs[np.ix_(a, a)] + runs[np.ix_(b, b)])
-    return None if np.isnan(found).any() or (lost and found.any()) else found
+    result = runs[np.ix_(a, a)] - runs[np.ix_(a, b)] - runs[np.ix_(b, a)] + runs[np.ix_(b, b)]
+    lost = np.abs(result).max() < 1e-12 * np.trace(runs[np.ix_(a, a)] + runs[np.ix_(b, b)])
+    return None if np.isnan(result).any() or (lost and result.any()) else result
 
 
 def _compare_metric(
@@ -167,7 +169,7 @@ def _compare_metric(
 
 
 def _with_verdicts(frame: pd.DataFrame, differences: list[Difference | None]) -> pd.DataFrame:
-    """Corrects the primary p values for each other and states what follows."""
+    """Applies Holm's correction to the primary p values, and adds verdicts and seeds needed."""
     p = frame["p"].where(frame["primary"].astype(bool)).to_numpy(dtype=np.float64)
     frame["p_holm"] = holm(p)
     family = max(1, int((~np.isnan(p)).sum()))

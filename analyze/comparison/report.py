@@ -1,4 +1,4 @@
-"""`python -m analyze report`: runs in, tables out."""
+"""`python -m analyze report`: turns runs into tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,15 +22,15 @@ REFERENCE = "ce"
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report shows.
+    """The content of a report.
 
     Attributes:
-        evaluated: The runs it is about, with their metrics.
-        left_out: The others, and why.
-        reference: The loss that the others are compared to.
-        options: The options that vary, in the order of the tables' columns.
-        fixed: The options that do not, with their values.
-        together: How the runs vary together over the test examples: see `covariances`.
+        evaluated: The scored runs.
+        left_out: The runs left out, with reasons.
+        reference: The loss that the others are compared with.
+        options: The options that vary, in the order of the columns.
+        fixed: The options that do not vary, with their values.
+        covariance: The covariance between runs over examples, by metric: see `covariances`.
         runs, losses, comparisons: The tables.
     """
 
@@ -39,14 +39,14 @@ class Report:
     reference: str
     options: list[str]
     fixed: dict[str, Any]
-    together: dict[str, Floats]
+    covariance: dict[str, Floats]
     runs: pd.DataFrame
     losses: pd.DataFrame
     comparisons: pd.DataFrame
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The tables by their names."""
+        """The tables by name."""
         return {"runs": self.runs, "losses": self.losses, "comparisons": self.comparisons}
 
 
@@ -58,20 +58,21 @@ def build_report(
     Args:
         paths: Run folders (also those that a report kept), folders of them, W&B folders or
             `wandb:ENTITY/PROJECT[/GROUP]`: see `analyze.runs.sources.resolve`.
-        reference: The loss to compare to; ce where None.
-        compared: Options whose values are compared as losses are: they become part of the
-            loss's name, as in "ce class_weights=balanced".
+        reference: The loss to compare the others with; "ce" if None.
+        compared: Options whose values are compared in the same way as losses. They become part of
+            the name of the loss, as in "ce class_weights=balanced".
 
     Raises:
-        UsageError: A path without runs, no usable run, a reference or an option that no run has,
-            or options without a reference.
+        UsageError: A path has no runs, no run is usable, no run has the reference or an option,
+            or options are given without a reference.
     """
     folders, unreadable = resolve(paths)
     finished, left_out = read_runs(folders)
     left_out += unreadable
-    known = {name for run in finished for name in run.setting}
-    if finished and (unknown := [name for name in compared if name not in known]):
-        raise UsageError(f"no run has the option {unknown[0]}: {', '.join(sorted(known))}")
+    present = {name for run in finished for name in run.setting}
+    if finished and (unknown := [name for name in compared if name not in present]):
+        options_text = ", ".join(sorted(present))
+        raise UsageError(f"no run has the option {unknown[0]}; the options are: {options_text}")
     finished = [replace(run, **_named(run.loss, run.setting, compared)) for run in finished]
     left_out = [
         replace(out, **_named(out.loss, out.setting, compared)) if out.setting else out
@@ -79,42 +80,48 @@ def build_report(
     ]
     losses = sorted({run.loss for run in finished})
     if compared and reference is None:
-        raise UsageError(f"--compare needs a --reference: {', '.join(losses)}")
+        raise UsageError(f"--compare needs a --reference, one of: {', '.join(losses)}")
     if reference is not None and finished and reference not in losses:
-        raise UsageError(f"no finished run has the loss {reference}: {', '.join(losses)}")
-    results = score_runs(finished)
-    left_out += [one for one in results if isinstance(one, LeftOut)]
-    evaluated, others = same_examples(one for one in results if isinstance(one, ScoredRun))
-    if compared and (lost := set(losses) - {one.run.loss for one in evaluated}):
         raise UsageError(
-            f"{min(lost)} has no usable run on the test examples of the others, "
+            f"no finished run has the loss {reference}; the losses are: {', '.join(losses)}"
+        )
+    results = score_runs(finished)
+    left_out += [result for result in results if isinstance(result, LeftOut)]
+    evaluated, others = same_examples(
+        result for result in results if isinstance(result, ScoredRun)
+    )
+    if compared and (lost := set(losses) - {scored.run.loss for scored in evaluated}):
+        raise UsageError(
+            f"{min(lost)} has no usable run on the test examples of the other losses, "
             f"so it cannot be compared with them"
         )
-    # by content, not by path: sums in another order differ in their last digit
-    evaluated.sort(key=lambda one: (as_text(one.run.setting), one.run.loss, one.run.seed))
+    # Sort by content, not by path: sums in another order differ in their last digits.
+    evaluated.sort(
+        key=lambda scored: (as_text(scored.run.setting), scored.run.loss, scored.run.seed)
+    )
     left_out = sorted(left_out + others, key=lambda out: out.path)
     if not evaluated:
         raise none_usable(left_out)
     reference = REFERENCE if reference is None else reference
     diverged = [out for out in left_out if out.diverged and out.setting is not None]
-    settings = [one.run.setting for one in evaluated]
+    settings = [scored.run.setting for scored in evaluated]
     options = varying(settings + [out.setting for out in diverged if out.setting])
-    together = covariances(evaluated)
+    covariance = covariances(evaluated)
     return Report(
         evaluated=evaluated,
         left_out=left_out,
         reference=reference,
         options=options,
         fixed={name: value for name, value in settings[0].items() if name not in options},
-        together=together,
+        covariance=covariance,
         runs=runs_table(evaluated, options),
         losses=losses_table(evaluated, diverged, options),
-        comparisons=compare(evaluated, reference, options, together),
+        comparisons=compare(evaluated, reference, options, covariance),
     )
 
 
 def _named(loss: str, setting: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
-    """The loss with the values of these options in its name, and the setting without them."""
+    """Moves these options from the setting into the name of the loss."""
     texts = option_texts(setting, options)
     rest = {name: value for name, value in setting.items() if name not in options}
     return {"loss": " ".join([loss, *map("=".join, texts.items())]), "setting": rest}

@@ -1,6 +1,6 @@
-"""Paired differences between two losses: their variance, interval, p and verdict.
+"""Paired differences between two losses: variance, interval, p value and verdict.
 
-The unit is the difference to the reference loss with the same seed on the same examples.
+The unit is the difference from the reference loss with the same seed on the same examples.
 """
 
 import bisect
@@ -14,11 +14,11 @@ from scipy import optimize, special
 from analyze.metrics.predictions import Floats
 
 CONFIDENCE = 0.95
-FEWEST_SEEDS = 3  # fewer give no verdict
-EXACT_SEEDS = 20  # up to here the sign-flip test enumerates: 2^20 assignments
-MOST_SEEDS = 1000  # that `seeds_needed` considers
+FEWEST_SEEDS = 3  # for a verdict
+EXACT_SEEDS = 20  # up to here the sign-flip test enumerates all assignments, at most 2^20
+MOST_SEEDS = 1000  # upper limit of `seeds_needed`
 POWER = 0.8
-LOWEST_LOG_P = -460.0  # 1e-200: t quantiles beyond overflow
+LOWEST_LOG_P = -460.0  # p = 1e-200; t quantiles overflow beyond
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Difference:
 
     Attributes:
         mean: The mean over seeds (and examples).
-        seeds: S, how many seeds it is the mean of.
+        seeds: S, the number of seeds.
         over_seeds: The part that falls with the number of seeds; S - 1 degrees of freedom.
-        over_examples: The part that stays with these test examples; n - 1 degrees of freedom.
-        examples: n; 1 where examples were not resampled, and `over_examples` is 0.
+        over_examples: The part that more seeds do not reduce; n - 1 degrees of freedom.
+        examples: n, the number of examples; 1, with `over_examples` 0, if they are fixed.
     """
 
     mean: float
@@ -53,30 +53,36 @@ class Interval(NamedTuple):
 
 
 def crossed(differences: ArrayLike, covariance: Floats, examples: int) -> Difference:
-    """The difference with seeds and examples both random, for means over examples.
+    """The difference of two means over examples, with seeds and examples both random.
 
-    With D the S x n table of paired differences, m its mean, d_s its row means, e_i its column
-    means:
-    v_s = sum (d_s - m)^2 / ((S-1) S), v_i = sum (e_i - m)^2 / ((n-1) n),
-    v_r = sum (D - d_s - e_i + m)^2 / ((S-1)(n-1) S n). The variance of m is the sum of
-    max(v_s, v_r/20) over seeds and max(v_i - v_r, 0) over examples. Of the table only d and the
-    covariance C of its rows are needed: v_i = 1'C1 / (S^2 n) and
-    v_r = (tr C - 1'C1 / S) / ((S-1) S n).
+    D is the S x n table of paired differences, with mean m, row means d_s and column means e_i.
+    The variance of m is the sum of a part over seeds and a part over examples.
 
-    v_s is expected to be at least v_r, what the noise of single examples adds to a mean over
-    seeds. Three seeds that happen to have the same number of hits make v_s = 0; the floor keeps
-    such luck from passing for certainty. By chance alone it is reached in 5% of studies with
-    three seeds and in .5% with five.
+    Formula:
+        v_s = Σ_s (d_s - m)^2 / ((S - 1) S)
+        v_i = Σ_i (e_i - m)^2 / ((n - 1) n)
+        v_r = Σ_{s,i} (D_{s,i} - d_s - e_i + m)^2 / ((S - 1) (n - 1) S n)
+        max(v_s, v_r/20)  the part over seeds
+        max(v_i - v_r, 0)  the part over examples
+
+    Only d and the covariance C of the rows of D are needed: v_i = 1'C1 / (S^2 n) and
+    v_r = (tr C - 1'C1 / S) / ((S - 1) S n).
+
+    The expectation of v_s is at least v_r, the noise that single examples add to a mean over
+    seeds. Three seeds with the same number of correct predictions make v_s = 0. The floor v_r/20
+    prevents such luck from passing for certainty. By chance alone, v_s falls below it in 5% of
+    studies with three seeds and in 0.5% with five.
 
     Args:
-        differences: d, one paired difference for each seed, shape (S,), S >= 2.
-        covariance: C, of the seeds' differences over the examples (ddof = 1), shape (S, S).
+        differences: d, one paired difference per seed, shape (S,), S >= 2.
+        covariance: C, between the seeds' differences over examples (ddof = 1), shape (S, S).
         examples: n >= 2.
 
     Raises:
         ValueError: Fewer than two seeds or examples, or shapes that do not fit.
 
-    Source: the two-way random model without replication; Owen 2007, The pigeonhole bootstrap.
+    Source: the two-way random-effects model without replication; Owen 2007, "The pigeonhole
+    bootstrap", arXiv:0712.1111.
     """
     over = over_seeds(differences)
     seeds = over.seeds
@@ -97,7 +103,7 @@ def crossed(differences: ArrayLike, covariance: Floats, examples: int) -> Differ
 
 
 def over_seeds(differences: ArrayLike) -> Difference:
-    """The difference with seeds alone random, on these test examples.
+    """The difference with random seeds, given these test examples.
 
     Args:
         differences: One paired difference per seed, shape (S,), S >= 2.
@@ -108,20 +114,21 @@ def over_seeds(differences: ArrayLike) -> Difference:
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(
-            f"differences must be one for each of 2 or more seeds, got {values.shape}"
+            f"differences must be one per seed, for 2 or more seeds, got {values.shape}"
         )
     return Difference(float(values.mean()), len(values), float(values.var(ddof=1) / len(values)))
 
 
 def critical(difference: Difference, alpha: float) -> float:
-    """The two-sided critical value of mean / error at level alpha (Cochran & Cox).
+    """The two-sided critical value of mean / error at level alpha (Cochran and Cox).
 
-    The quantiles of t with S - 1 and with n - 1 degrees of freedom, weighted by the two parts of
-    the variance. Satterthwaite's degrees of freedom, the usual choice, fail at few seeds: where
-    the part over seeds comes out small by luck, they jump from 2 to hundreds, and at three seeds
-    and alpha = .0025 reject 2.1% where there is nothing.
+    It is the average of the t quantiles with S - 1 and n - 1 degrees of freedom, weighted by the
+    two parts of the variance. Satterthwaite's degrees of freedom, the usual choice, fail with few
+    seeds. If the part over seeds is small by chance, they jump from 2 to hundreds. With three
+    seeds and alpha = 0.0025, they reject 2.1% of true null hypotheses.
 
-    Source: Cochran 1964, Approximate Significance Levels of the Behrens-Fisher Test.
+    Source: Cochran 1964, "Approximate Significance Levels of the Behrens-Fisher Test",
+    Biometrics 20, 191-195.
     """
     freedom = [difference.seeds - 1, max(difference.examples - 1, 1)]
     quantiles = -special.stdtrit(freedom, alpha / 2)
@@ -136,10 +143,10 @@ def interval(difference: Difference, confidence: float = CONFIDENCE) -> Interval
 
 
 def p_value(difference: Difference) -> float:
-    """The two-sided p: the level at which the interval's end is exactly 0.
+    """The two-sided p value: the level at which one end of the interval is exactly 0.
 
-    A difference of exactly 0 has p = 1, also where nothing varies; any other that does not vary
-    at all has no p (NaN): identical seeds are no evidence.
+    A difference of exactly 0 has p = 1, even without variance. Any other difference without
+    variance has no p value (NaN): identical seeds are no evidence.
     """
     if difference.mean == 0:
         return 1.0
@@ -158,9 +165,10 @@ def p_value(difference: Difference) -> float:
 def sign_flip(differences: ArrayLike, rng: np.random.Generator) -> float:
     """The exact two-sided sign-flip test over seeds.
 
-    The share of all 2^S choices of signs whose |sum| is at least the observed one: p >= 2^(1-S),
-    that is .25 at 3 seeds, .0625 at 5 and .002 at 10. It assumes no more than that, without an
-    effect, a difference is as likely as its opposite. Above 20 seeds, 2^20 random choices.
+    The p value is the fraction of all 2^S sign assignments whose |sum| is at least the observed
+    one. It cannot be below 2^(1-S): 0.25 with 3 seeds, 0.0625 with 5 and 0.002 with 10. The only
+    assumption is that, without an effect, a difference is as likely as its negative. Above 20
+    seeds, 2^20 random assignments are drawn.
 
     Args:
         differences: One paired difference per seed, shape (S,), S >= 1.
@@ -174,18 +182,22 @@ def sign_flip(differences: ArrayLike, rng: np.random.Generator) -> float:
     else:
         signs = rng.integers(0, 2, size=(2**EXACT_SEEDS, len(values)), dtype=np.int8)
         sums = np.append((2.0 * signs - 1) @ values, values.sum())
-    # sums that are equal but for their rounding count as equal
+    # Sums that differ only by rounding count as equal.
     tolerance = 1e-9 * np.abs(values).sum()
     return float((np.abs(sums) >= abs(values.sum()) - tolerance).mean())
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Holm's adjusted p values of one family, shape (K,); NaN stays NaN and is not counted.
+    """Holm's adjusted p values of one family, shape (K,). NaN stays NaN and is not counted.
 
-    The k-th smallest of K becomes the largest of (K + 1 - j) p_j over j <= k, at most 1. Holds
-    the chance of any false rejection at its level whatever the dependence of the tests.
+    The method controls the probability of any false rejection under every dependence of the
+    tests.
 
-    Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    Formula:
+        min(1, max_{j≤k} (K + 1 - j) p_j)  for the k-th smallest of K p values
+
+    Source: Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian
+    Journal of Statistics 6, 65-70.
 
     Example:
         >>> holm([0.01, np.nan, 0.04, 0.03]).tolist()
@@ -200,29 +212,29 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def seeds_needed(difference: Difference, alpha: float) -> float:
-    """How many seeds would show a difference of this size, with the spread seen here.
+    """The number of seeds that would detect a difference of this size, given this spread.
 
-    The smallest S from 3 to 1,000 at which a test at level alpha finds it with a power of about
-    80%: |mean| >= (critical value + t quantile of .8) x error, with the part over seeds scaled
-    to S. NaN where no number is enough: more test examples are needed then.
+    It is the smallest S from 3 to 1,000 at which a test at level alpha has a power of about 80%:
+    |mean| >= (critical value + t quantile of 0.8) x error, with the part over seeds scaled to S.
+    It is NaN if no such S exists; more test examples are needed then.
     """
     per_seed = difference.over_seeds * difference.seeds
 
-    def found(seeds: int) -> bool:
-        there = replace(difference, seeds=seeds, over_seeds=per_seed / seeds)
-        required = (critical(there, alpha) + special.stdtrit(seeds - 1, POWER)) * there.error
+    def is_detected(seeds: int) -> bool:
+        scaled = replace(difference, seeds=seeds, over_seeds=per_seed / seeds)
+        required = (critical(scaled, alpha) + special.stdtrit(seeds - 1, POWER)) * scaled.error
         return bool(abs(difference.mean) >= required > 0)
 
-    if not found(MOST_SEEDS):
+    if not is_detected(MOST_SEEDS):
         return float("nan")
     candidates = range(FEWEST_SEEDS, MOST_SEEDS + 1)
-    return float(candidates[bisect.bisect_left(candidates, True, key=found)])
+    return float(candidates[bisect.bisect_left(candidates, True, key=is_detected)])
 
 
 def verdict(difference: float, bounds: Interval, p_adjusted: float, higher_is_better: bool) -> str:
-    """One of "better", "worse" and "not distinguishable", or "" where there is no p.
+    """The verdict: "better", "worse" or "not distinguishable"; "" if there is no p value.
 
-    A difference is called one only where the corrected test and the interval both say so.
+    The verdict is a difference only if the corrected test and the interval both exclude 0.
     """
     if np.isnan(p_adjusted):
         return ""

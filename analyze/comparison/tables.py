@@ -1,4 +1,4 @@
-"""The tables of a report: a row a run, a row a loss."""
+"""The tables of a report: one row per run, and one row per loss."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ from analyze.runs.scored import ScoredRun
 
 
 def runs_table(evaluated: Sequence[ScoredRun], options: Sequence[str]) -> pd.DataFrame:
-    """A row a run, in their order: options that vary, loss, seed, temperature, all metrics."""
+    """One row per run: options that vary, loss, seed, temperature and all metrics."""
     rows = [
-        {option_column(k): v for k, v in option_texts(one.run.setting, options).items()}
+        {option_column(k): v for k, v in option_texts(scored.run.setting, options).items()}
         | {
-            "loss": one.run.loss,
-            "seed": one.run.seed,
-            "run": one.run.path.name,
-            "scale_arbitrary": one.run.scale_arbitrary,
-            "seconds": one.run.summary.get("seconds"),
-            "images_per_second": one.run.summary.get("images_per_second"),
-            "temperature": one.temperature,
-            "temperature_at_bound": one.temperature_at_bound,
+            "loss": scored.run.loss,
+            "seed": scored.run.seed,
+            "run": scored.run.path.name,
+            "scale_arbitrary": scored.run.scale_arbitrary,
+            "seconds": scored.run.summary.get("seconds"),
+            "images_per_second": scored.run.summary.get("images_per_second"),
+            "temperature": scored.temperature,
+            "temperature_at_bound": scored.temperature_at_bound,
         }
-        | one.metrics
-        for one in evaluated
+        | scored.metrics
+        for scored in evaluated
     ]
     return pd.DataFrame(rows)
 
 
 def option_column(option: str) -> str:
-    """The column of an option in a row a run; the fitted temperature has the other's name.
+    """The column of an option in the table of runs; "temperature" is the fitted one.
 
     Example:
         >>> option_column("lr"), option_column("temperature")
@@ -44,29 +44,28 @@ def option_column(option: str) -> str:
 def losses_table(
     evaluated: Sequence[ScoredRun], diverged: Sequence[LeftOut], options: Sequence[str]
 ) -> pd.DataFrame:
-    """A row a loss in each setting: seeds, how many diverged, and each metric over the seeds.
+    """One row per loss in each setting: numbers of seeds and statistics of each metric.
 
-    `temperatures_at_bound` counts the runs whose fitted temperature ended at a bound.
-
-    `NAME_mean`, `NAME_sd`, and the ends of the 95% t-interval of the mean over seeds, on these
-    test examples, `NAME_low` and `NAME_high`: empty with one seed. That interval is for one loss
-    alone: whether two differ is in the comparisons, which are paired. A loss that diverged with
-    every seed has a row without figures.
+    `diverged` counts the seeds that diverged, `temperatures_at_bound` the runs whose fitted
+    temperature ended at a bound. `NAME_low` and `NAME_high` are the ends of the 95% t-interval of
+    `NAME_mean` over seeds, given these test examples; with one seed they are empty. The interval
+    is for a single loss: the paired comparisons show whether two losses differ. A loss that
+    diverged with every seed has a row without values.
     """
     groups: dict[tuple[str, str], list[ScoredRun]] = {}
-    for one in evaluated:
-        groups.setdefault((as_text(one.run.setting), one.run.loss), []).append(one)
+    for scored in evaluated:
+        groups.setdefault((as_text(scored.run.setting), scored.run.loss), []).append(scored)
     lost = Counter((as_text(out.setting), out.loss) for out in diverged)
-    settings = {as_text(s): s for s in (one.run.setting for one in evaluated)}
+    settings = {as_text(s): s for s in (scored.run.setting for scored in evaluated)}
     settings |= {as_text(out.setting): out.setting for out in diverged if out.setting}
     return pd.DataFrame(
         option_texts(settings[setting], options)
         | {
             "loss": loss,
-            "scale_arbitrary": any(one.run.scale_arbitrary for one in groups.get(key, [])),
+            "scale_arbitrary": any(run.run.scale_arbitrary for run in groups.get(key, [])),
             "seeds": len(groups.get(key, [])),
             "diverged": lost[key],
-            "temperatures_at_bound": sum(one.temperature_at_bound for one in groups.get(key, [])),
+            "temperatures_at_bound": sum(run.temperature_at_bound for run in groups.get(key, [])),
         }
         | _over_seeds(groups.get(key, []))
         for key in sorted(groups.keys() | lost.keys())
@@ -75,11 +74,11 @@ def losses_table(
 
 
 def _over_seeds(runs: Sequence[ScoredRun]) -> dict[str, float]:
-    """Mean, sd and interval of the temperature and every metric."""
+    """Mean, standard deviation and interval of the temperature and of every metric."""
     cells: dict[str, float] = {}
     columns: dict[str, list[float]] = {}
-    for one in runs:
-        for name, value in {"temperature": one.temperature, **one.metrics}.items():
+    for scored in runs:
+        for name, value in {"temperature": scored.temperature, **scored.metrics}.items():
             columns.setdefault(name, []).append(value)
     for name, values in columns.items():
         sd = low = high = np.nan

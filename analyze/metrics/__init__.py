@@ -1,1 +1,1 @@
-"""The numbers of one set of predictions: accuracy, calibration, temperature."""
+"""Metrics of one set of predictions: accuracy, proper scores, calibration, ranking."""

@@ -1,7 +1,7 @@
-"""Binned calibration errors of the top class, from confidences and whether they were right.
+"""Binned calibration errors of the predicted class.
 
-All take confidences in [0, 1] (float64) and correct (bool), both of shape (N,), and return a
-fraction. The gap of a bin is mean confidence - accuracy.
+Each function takes confidences in [0, 1] (float64) and correctness (bool), both of shape (N,),
+and returns a fraction. The gap of a bin is its mean confidence minus its accuracy.
 """
 
 import numpy as np
@@ -11,9 +11,12 @@ from analyze.metrics.predictions import BINS, Booleans, Floats, bin_index
 
 
 def ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
-    """Expected calibration error: sum over equal-width bins (a, b] of n_b/n |gap_b|.
+    """Expected calibration error over equal-width bins (a, b].
 
-    Source: Guo et al. 2017, On Calibration of Modern Neural Networks.
+    Formula:
+        Σ_b n_b/N |gap_b|  n_b of the N examples lie in bin b
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.
 
     Example:
         >>> ece(np.array([0.5, 0.6, 0.8]), np.array([True, False, False]), bins=2).__round__(3)
@@ -24,10 +27,13 @@ def ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
 
 
 def ece_terms(confidence: Floats, correct: Booleans, bins: int = BINS) -> Floats:
-    """What each example adds to `ece`, their mean: sign(gap of its bin) (conf - correct).
+    """The terms whose mean is `ece`, one per example.
 
-    A gap below 1e-12 is none: its sign would be that of rounding, and change with the order of
-    the rows.
+    Formula:
+        sign(gap_b) (confidence - correct)  b is the bin of the example
+
+    The sign of a gap below 1e-12 is taken as 0. It would be the sign of a rounding error, which
+    depends on the order of the rows.
     """
     index = bin_index(confidence, bins)
     residual = confidence - correct
@@ -38,7 +44,10 @@ def ece_terms(confidence: Floats, correct: Booleans, bins: int = BINS) -> Floats
 
 
 def mce(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
-    """Maximum calibration error: the largest |gap_b| over the equal-width bins in use."""
+    """Maximum calibration error: the largest |gap_b| over the non-empty equal-width bins.
+
+    Source: Guo et al. 2017, arXiv:1706.04599.
+    """
     index = bin_index(confidence, bins)
     count = np.bincount(index, minlength=bins)
     residual = np.bincount(index, confidence - correct, bins)
@@ -46,9 +55,11 @@ def mce(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
 
 
 def ada_ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
-    """ECE over bins of equal mass, which never split a tie: see `analyze.metrics.equal_mass`.
+    """ECE over bins of equal mass; tied confidences share a bin (`analyze.metrics.equal_mass`).
 
-    Source: Nguyen & O'Connor 2015, Posterior Calibration; AdaECE in Mukhoti et al. 2020.
+    Source: Nguyen and O'Connor 2015, "Posterior calibration and exploratory analysis for natural
+    language processing models", arXiv:1508.05154; AdaECE in Mukhoti et al. 2020,
+    arXiv:2002.09437.
 
     Example:
         >>> ada_ece(np.full(30, 0.5), np.arange(30) < 15)  # in any order of the rows
@@ -58,13 +69,16 @@ def ada_ece(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
 
 
 def l2_debiased(confidence: Floats, correct: Booleans, bins: int = BINS) -> float:
-    """Debiased squared L2 calibration error over bins of equal mass, which never split a tie.
+    """Debiased squared L2 calibration error over bins of equal mass.
 
-    sum over bins of n_b/n [gap_b^2 - acc_b (1 - acc_b)/(n_b - 1)]: its mean over samples is the
-    squared error of the binned model, so it may be negative, and is not to be truncated before
-    averaging. A bin with one example counts 0, as in the authors' library.
+    Formula:
+        Σ_b n_b/N (gap_b^2 - acc_b (1 - acc_b)/(n_b - 1))
 
-    Source: Kumar et al. 2019, Verified Uncertainty Calibration.
+    It estimates the squared error of the binned model without bias and can therefore be
+    negative. Average before truncating at 0. A bin with one example contributes 0, as in the
+    authors' library. Tied confidences share a bin.
+
+    Source: Kumar et al. 2019, "Verified Uncertainty Calibration", arXiv:1909.10155.
 
     Example:
         >>> round(l2_debiased(np.ones(200), np.arange(200) >= 25), 6)  # .125^2 - .125 .875/199
@@ -80,10 +94,11 @@ def l2_debiased(confidence: Floats, correct: Booleans, bins: int = BINS) -> floa
 def ece_sweep(confidence: Floats, correct: Booleans) -> float:
     """ECE over the largest number of equal-mass bins that keeps accuracy monotone.
 
-    The number of bins grows from 1 and stops before the first at which accuracy falls from one
-    bin to the next. The bins never split a tie.
+    The number of bins grows from 1. It stops before the first at which accuracy falls from one
+    bin to the next. Tied confidences share a bin.
 
-    Source: Roelofs et al. 2022, Mitigating Bias in Calibration Error Estimation.
+    Source: Roelofs et al. 2022, "Mitigating Bias in Calibration Error Estimation",
+    arXiv:2012.08668.
     """
     examples = EqualMass(confidence, correct)
     return _gaps(examples, examples.monotone())
@@ -92,7 +107,8 @@ def ece_sweep(confidence: Floats, correct: Booleans) -> float:
 def classwise_ece(class_gaps: Floats, n: int) -> float:
     """Mean over classes of the one-vs-rest ECE of p_c, from `Scores.class_gaps` of n examples.
 
-    Source: Kull et al. 2019, Beyond Temperature Scaling.
+    Source: Kull et al. 2019, "Beyond temperature scaling: Obtaining well-calibrated multiclass
+    probabilities with Dirichlet calibration", arXiv:1910.12656.
     """
     return float(np.abs(class_gaps).sum(axis=1).mean() / n)
 
@@ -102,13 +118,15 @@ def null_ece(
 ) -> float:
     """The noise floor: the mean ECE of a perfectly calibrated model with these confidences.
 
-    Whether each example is right is drawn from its own confidence, `draws` times.
+    Each of `draws` simulations draws the correctness of every example from its confidence.
     """
     ordered = np.sort(confidence)
     starts = np.flatnonzero(np.diff(bin_index(ordered, bins), prepend=-1))
     ends = [*starts[1:], len(ordered)]
     expected = np.add.reduceat(ordered, starts)
-    chance = ordered.astype(np.float32)  # 2^-24 is fine enough for a draw, and twice as fast
+    chance = ordered.astype(
+        np.float32
+    )  # float32 resolves 2^-24, which suffices for a draw, and is twice as fast
     total = 0.0
     for _ in range(draws):
         right = rng.random(len(chance), dtype=np.float32) < chance

@@ -1,7 +1,7 @@
-"""The metrics of a classifier from its raw logits: accuracy, proper scores, calibration, ranking.
+"""Metrics of a classifier from its raw logits: accuracy, proper scores, calibration, ranking.
 
-Everything is computed in float64. Confidence is the largest softmax probability; the prediction
-is the largest logit, at ties the lowest class. All values are fractions, not percent.
+All arithmetic is in float64. Confidence is the largest softmax probability. The prediction is the
+class with the largest logit, the lowest such class at ties. Values are fractions, not percent.
 """
 
 from collections.abc import Iterable
@@ -43,29 +43,29 @@ def metrics(
     rng: np.random.Generator | None = None,
     probabilities: bool = False,
 ) -> dict[str, float]:
-    """Every metric of NAMES, or those asked for, of one set of predictions.
+    """The metrics of one set of predictions: all of NAMES, or those requested.
 
     Args:
         logits: Raw logits of any real dtype, shape (N, C).
         targets: Class labels, integers, shape (N,).
-        names: Which metrics, from NAMES and MORE_NAMES; a few of them cost less than all.
+        names: Which metrics, from NAMES and MORE_NAMES. Fewer metrics cost less.
         temperature: Divides the logits.
-        null_draws: Draws of labels behind `null_ece`.
-        rng: Draws them; the default is the same generator, seeded with 0, at every call.
-        probabilities: Whether `logits` are probabilities p instead, exact zeros among them: NLL
-            is infinite where a label has p = 0, and the temperature divides log p.
+        null_draws: Simulations behind `null_ece`.
+        rng: Generator for these simulations. By default each call starts one with seed 0.
+        probabilities: Whether `logits` holds probabilities p, which may be exactly 0. NLL is
+            infinite where a label has p = 0. The temperature divides log p.
 
     Returns:
         Name -> value, as fractions (accuracy .95, not 95).
 
     Raises:
-        ValueError: An unknown name, or as `analyze.metrics.predictions.check`.
+        ValueError: An unknown name, or as in `analyze.metrics.predictions.check`.
 
     Example:
         >>> metrics([[1.0, 0.0], [0.0, 3.0]], [0, 0], names=("accuracy", "top5"))
         {'accuracy': 0.5, 'top5': 1.0}
     """
-    names = _known(names)
+    names = _checked_names(names)
     scores = score(
         logits,
         targets,
@@ -83,8 +83,8 @@ def metrics_of(
     null_draws: int = 200,
     rng: np.random.Generator | None = None,
 ) -> dict[str, float]:
-    """As `metrics`, of what `score` returned (with its class_gaps, for `classwise_ece`)."""
-    formulas = {name: METRICS[name].formula for name in _known(names)}
+    """As `metrics`, from the result of `score`; `classwise_ece` needs its class_gaps."""
+    formulas = {name: METRICS[name].formula for name in _checked_names(names)}
     if "null_ece" in formulas:
         rng = np.random.default_rng(0) if rng is None else rng
         formulas["null_ece"] = lambda s: binned.null_ece(s.confidence, rng, null_draws)
@@ -92,8 +92,8 @@ def metrics_of(
 
 
 def per_example(scores: Scores) -> dict[str, Floats]:
-    """The metrics that are means over examples, as what each example adds, shape (N,) each."""
-    return {name: one.terms(scores) for name, one in METRICS.items() if one.terms}
+    """The per-example terms, shape (N,), of each metric that is a mean over examples."""
+    return {name: metric.terms(scores) for name, metric in METRICS.items() if metric.terms}
 
 
 def evaluate(
@@ -102,15 +102,15 @@ def evaluate(
     test_logits: ArrayLike,
     test_targets: ArrayLike,
 ) -> dict[str, Any]:
-    """What a run's summary holds: the temperature, and the metrics on both splits.
+    """The metrics in a run's summary: the temperature, and the metrics of both splits.
 
     Returns:
-        `temperature` (fitted on validation), `temperature_at_bound`, whether NLL has no minimum
-        there, with `temperature_bound` ("zero" or "infinity") where it is so, and for each NAME
-        of NAMES `val/NAME`, `test/NAME` and, at that temperature, `test/NAME_ts`.
+        `temperature`, fitted on the validation split, and `temperature_at_bound`, whether NLL
+        has no minimum; if so, also `temperature_bound`, "zero" or "infinity". For each NAME of
+        NAMES: `val/NAME`, `test/NAME` and, at the fitted temperature, `test/NAME_ts`.
 
     Raises:
-        ValueError: As `analyze.metrics.predictions.check`, for either split.
+        ValueError: As in `analyze.metrics.predictions.check`, for either split.
     """
     temperature = fit_temperature(val_logits, val_targets)
     values: dict[str, Any] = {
@@ -126,17 +126,24 @@ def evaluate(
 
 
 def human_agreement(logits: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
-    """How close softmax(logits) is to what people answered, as on CIFAR-10H.
+    """Agreement of p = softmax(logits) with human label distributions q, as in CIFAR-10H.
 
-    With q a person's distribution and p the model's: the cross-entropy -sum_c q_c log p_c and
-    the total variation 1/2 sum_c |q_c - p_c|, both averaged over examples.
+    Both values are means over examples.
+
+    Formula:
+        -Σ_c q_c log p_c  `human_cross_entropy`
+        1/2 Σ_c |q_c - p_c|  `human_total_variation`
 
     Args:
         logits: Raw logits, shape (N, C).
-        probabilities: People's distributions over the same classes, shape (N, C), rows sum to 1.
+        probabilities: Human label distributions over the same classes, shape (N, C). Each row
+            sums to 1.
 
     Raises:
-        ValueError: Shapes that differ, or rows that are no distributions.
+        ValueError: Shapes that differ, or a row that is no distribution.
+
+    Source: CIFAR-10H: Peterson et al. 2019, "Human uncertainty makes classification more
+    robust", arXiv:1908.07086.
     """
     q = np.asarray(probabilities, dtype=np.float64)
     logits, _ = check(logits, np.zeros(len(np.asarray(logits)), dtype=np.int64))
@@ -155,7 +162,7 @@ def human_agreement(logits: ArrayLike, probabilities: ArrayLike) -> dict[str, fl
     return {"human_cross_entropy": cross_entropy / n, "human_total_variation": variation / n}
 
 
-def _known(names: Iterable[str]) -> tuple[str, ...]:
+def _checked_names(names: Iterable[str]) -> tuple[str, ...]:
     names = tuple(names)
     if unknown := [name for name in names if name not in METRICS]:
         raise ValueError(f"unknown metric {unknown[0]!r}; there are: {', '.join(METRICS)}")

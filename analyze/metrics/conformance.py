@@ -1,4 +1,4 @@
-"""`python -m analyze conformance`: cases with a known answer, ours and that of other libraries."""
+"""`python -m analyze conformance`: cases with known answers, for us and for other libraries."""
 
 import importlib
 import importlib.util
@@ -27,56 +27,57 @@ class Case:
 
     Attributes:
         title: The metric and the input.
-        known: The answer by the definition.
-        ours: Ours.
-        others: What each library says; several values where it depends on the order of rows.
-        reason: Why answers differ.
+        expected: The value by definition.
+        ours: Computes our value.
+        others: Computes the value of each other library; several values where the result
+            depends on the order of the rows.
+        reason: Why the values differ.
     """
 
     title: str
-    known: float
+    expected: float
     ours: Callable[[], float]
     others: dict[str, Answer]
     reason: str
 
 
 def cases() -> list[Case]:
-    """All cases; their answers are computed when they are called."""
+    """All cases. Values are computed on demand."""
     return [_edges(), _exactly_one(), _least_confident(), _saturated(), _ends(), _ties(), _range()]
 
 
 def run_conformance(console: Console) -> bool:
-    """Prints every case, and returns whether all of our answers are the known ones."""
+    """Prints every case and returns whether all our values are as expected."""
     fine = True
     for case in cases():
         ours = case.ours()
-        right = math.isclose(ours, case.known, abs_tol=5e-4)
+        right = math.isclose(ours, case.expected, abs_tol=5e-4)
         fine &= right
         table = Table(title=case.title, title_justify="left", min_width=60)
-        table.add_column("answer of", min_width=24)
+        table.add_column("computed by", min_width=24)
         table.add_column("value", justify="right")
-        table.add_row("the definition", f"{case.known:.3f}")
+        table.add_row("the definition", f"{case.expected:.3f}")
         table.add_row("analyze", f"{ours:.3f}" + ("" if right else "  WRONG"))
         for library, answer in case.others.items():
-            table.add_row(library, _ask(answer))
+            table.add_row(library, _value_text(answer))
         console.print(table)
         console.print(f"{case.reason}\n")
     missing = [
         name for name, module in PACKAGES.items() if importlib.util.find_spec(module) is None
     ]
     if missing:
-        console.print(f"for the answers of the others: pip install {' '.join(missing)}")
+        console.print(f"to compare with the missing libraries: pip install {' '.join(missing)}")
     return fine
 
 
-def _ask(answer: Answer) -> str:
+def _value_text(answer: Answer) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             value = answer()
     except ImportError as error:
         return "not installed" if error.name in _MODULES else f"needs {error.name}"
-    except Exception as error:  # other people's code: whatever it raises is its answer
+    except Exception as error:  # third-party code may raise anything; report it as the result
         return f"fails: {type(error).__name__}"
     values = value if isinstance(value, tuple) else (value,)
     return " or ".join(f"{v:.3f}" for v in values)
@@ -90,7 +91,7 @@ def _edges() -> Case:
         0.633,
         lambda: ece(confidence, correct, bins=2),
         _ece_of_libraries(probabilities, targets, 2),
-        "Guo et al. bin as (a, b], so .5 is in the lower bin; bins [a, b) put all three in one.",
+        "Guo et al. bin as (a, b], so .5 is in the lower bin. Bins [a, b) put all three in one.",
     )
 
 
@@ -103,7 +104,7 @@ def _exactly_one() -> Case:
         0.17,
         lambda: ece(confidence, correct),
         _ece_of_libraries(probabilities, targets, 15),
-        "All five share the last bin; bins [a, b) give confidence 1 a hidden sixteenth one.",
+        "All five share the last bin. Bins [a, b) put confidence 1 in a hidden sixteenth bin.",
     )
 
 
@@ -124,7 +125,7 @@ def _least_confident() -> Case:
                 probabilities, targets, "AdaptiveCalibrationError", num_bins=2
             ),
         },
-        "The bins are {.2 .5} and {.6 .7}; code with bins (a, b] between quantiles loses the .2.",
+        "The bins are {.2 .5} and {.6 .7}. Bins (a, b] between quantiles lose the .2.",
     )
 
 
@@ -144,7 +145,7 @@ def _saturated() -> Case:
             "scikit-learn, float32 softmax": lambda: log_loss("float32"),
             "scikit-learn, float64 softmax": lambda: log_loss("float64"),
         },
-        "A probability is clipped at the rounding of its type; logits hold the whole answer.",
+        "Probabilities are clipped at the precision of their dtype. Logits keep the full value.",
     )
 
 
@@ -156,8 +157,8 @@ def _ends() -> Case:
         0.1,
         lambda: smece(confidence, correct),
         {"relplot": lambda: float(_load("relplot").smECE(confidence, correct.astype(float)))},
-        "The reflected kernel doubles mass at exactly 0 and 1; without its mirror image half of "
-        "the weight there is missing.",
+        "The reflected kernel doubles the mass at exactly 0 and 1. Without the reflection, half "
+        "of the weight there is lost.",
     )
 
 
@@ -177,8 +178,8 @@ def _ties() -> Case:
                 _torch_uncertainty(probabilities, targets[order], "AURC") for order in orders
             )
         },
-        "No order of equal confidences is better than another; broken by the order of rows, the "
-        "answer depends on it.",
+        "No order of equal confidences is better than another. If row order breaks the ties, the "
+        "value depends on it.",
     )
 
 
@@ -190,8 +191,8 @@ def _range() -> Case:
         0.413,
         lambda: metrics(logits, targets, names=["ece"])["ece"],
         {"torchmetrics": lambda: _torchmetrics_ece(logits, targets, 15)},
-        "Logits are logits: confidences .69 and .65 right, .57 wrong, in a bin each. A library "
-        "that guesses by the range takes them for probabilities.",
+        "The logits give confidences .69 and .65 (right) and .57 (wrong), each in its own bin. A "
+        "library that guesses from the range takes the logits for probabilities.",
     )
 
 
@@ -201,9 +202,9 @@ def _two_classes(
     return np.stack([confidence, 1 - confidence], axis=1), (~correct).astype(np.int64)
 
 
-# The libraries, loaded only when asked: none of them is needed, and some bring torch.
+# Libraries load on demand: none is required, and some import torch.
 
-# Package to install -> module
+# Package name -> module name
 PACKAGES = {
     "torchmetrics": "torchmetrics",
     "torch-uncertainty": "torch_uncertainty",

@@ -1,9 +1,9 @@
-"""Bins of equal mass over confidences, which never split a tie.
+"""Bins of equal mass over confidences. Tied confidences share a bin.
 
-The sorted confidences are cut as `numpy.array_split` does. At each cut the edge lies half-way
-between the two neighbouring values, equal edges count once, and the examples are binned by the
-edges, (a, b]: those of one confidence are in one bin, whatever the order of the rows. There are
-fewer bins where a tie is longer than a bin.
+The sorted confidences are cut as by `numpy.array_split`. Each cut sets an edge half-way between
+its two neighbours, and equal edges are merged. Examples are then binned (a, b] by these edges.
+Equal confidences therefore share a bin whatever the order of the rows, and a tie longer than a
+bin reduces the number of bins.
 """
 
 from functools import cached_property
@@ -12,13 +12,13 @@ import numpy as np
 
 from analyze.metrics.predictions import Booleans, Floats, Integers
 
-AT_ONCE = 2**16  # pairs of bins that are compared together
+CHUNK = 2**16  # pairs of bins compared in one vectorized step; bounds the memory
 
 
 class EqualMass:
-    """The examples in the order of their confidence, to be cut into bins.
+    """Examples sorted by confidence, ready to be cut into bins.
 
-    All sums are the same to the last bit for every order of the rows.
+    All sums are bit-identical for every order of the rows.
 
     Args:
         confidence: In [0, 1], float64, shape (N,).
@@ -29,19 +29,23 @@ class EqualMass:
         order = np.argsort(confidence, kind="stable")
         self.n = len(order)
         self.confidence: Floats = confidence[order]
-        self._hits = np.concatenate([[0], np.cumsum(correct[order])])  # before each position
+        self._hits = np.concatenate(
+            [[0], np.cumsum(correct[order])]
+        )  # correct examples before each position
         edges = (self.confidence[:-1] + self.confidence[1:]) / 2
         inner = np.searchsorted(self.confidence, edges, side="right")
-        self._cut = np.concatenate([[0], inner, [self.n]])  # where a cut at each position falls
+        self._cut = np.concatenate(
+            [[0], inner, [self.n]]
+        )  # where a cut at each position ends up after ties are merged
 
     def split(self, bins: int) -> tuple[Integers, Floats, Integers]:
-        """The sizes, summed confidences and hits of the bins in use."""
+        """Sizes, summed confidences and numbers of correct examples of the non-empty bins."""
         cuts = self._cuts(bins)
         sums = np.add.reduceat(self.confidence, cuts[:-1])
         return np.diff(cuts), sums, np.diff(self._hits[cuts])
 
     def monotone(self) -> int:
-        """The largest b such that with 1, 2, ... b bins accuracy never falls from bin to bin."""
+        """The largest b such that accuracy never falls from bin to bin with 1, 2, ... b bins."""
         falls = self._falls
         if not len(falls):
             return self.n
@@ -49,27 +53,27 @@ class EqualMass:
             cuts = self._cuts(bins)
             if self._falling(cuts[:-2], cuts[1:-1], cuts[2:]).any():
                 return bins - 1
-        # from here on there are fewer places to look at than bins
+        # From here on there are fewer falls than bins: check the bins around each fall only.
         first, width = max(2, len(falls) + 1), 16
         while first <= self.n:
             numbers = np.arange(first, min(first + width, self.n + 1))
-            found = self._falls_near(falls, numbers)
-            if found.any():
-                return int(numbers[np.argmax(found)]) - 1
-            first, width = first + width, max(1, min(2 * width, AT_ONCE // len(falls)))
+            fallen = self._falls_near(falls, numbers)
+            if fallen.any():
+                return int(numbers[np.argmax(fallen)]) - 1
+            first, width = first + width, max(1, min(2 * width, CHUNK // len(falls)))
         return self.n
 
     def _cuts(self, bins: int) -> Integers:
-        """The ends of the bins, 0 and N included, each once."""
+        """The distinct ends of the bins, including 0 and N."""
         bins = min(bins, self.n)
         return np.unique(self._cut[_place(np.arange(bins + 1), self.n, bins)])
 
     @cached_property
     def _falls(self) -> Integers:
-        """The cuts at which accuracy falls where bins are as small as they can be.
+        """The cuts at which accuracy falls between the smallest possible bins.
 
-        Two neighbouring bins without such a cut inside or between them never fall: each of the
-        first's smallest bins is at most as accurate as each of the second's.
+        Accuracy cannot fall between two neighbouring bins without such a cut inside or between
+        them: every smallest bin of the first is at most as accurate as every one of the second.
         """
         cuts = self._cuts(self.n)
         falling = self._falling(cuts[:-2], cuts[1:-1], cuts[2:])
@@ -77,30 +81,30 @@ class EqualMass:
 
     @cached_property
     def _before(self) -> tuple[Integers, Integers]:
-        """For each position the last place whose cut falls at or before it, and before it."""
+        """For each position, the last place whose cut is at or before it, and before it."""
         positions = np.arange(self.n + 1)
         at_or_before = np.searchsorted(self._cut, positions, side="right") - 1
         return at_or_before, np.maximum(np.searchsorted(self._cut, positions) - 1, 0)
 
     def _falling(self, a: Integers, b: Integers, c: Integers) -> Booleans:
-        """Whether accuracy falls from the bin (a, b] to the bin (b, c]; not if one is empty."""
+        """Whether accuracy falls from bin (a, b] to bin (b, c]; False if either is empty."""
         hits = self._hits
-        # cross-multiplied: integers compare equal accuracies exactly
-        found = np.less((hits[c] - hits[b]) * (b - a), (hits[b] - hits[a]) * (c - b))
-        return np.asarray(found)
+        # Cross-multiply: integers compare equal accuracies exactly.
+        falls = np.less((hits[c] - hits[b]) * (b - a), (hits[b] - hits[a]) * (c - b))
+        return np.asarray(falls)
 
     def _falls_near(self, falls: Integers, bins: Integers) -> Booleans:
-        """For each number of bins, whether accuracy falls around one of these cuts."""
+        """For each number of bins, whether accuracy falls near any of these cuts."""
         last, below = self._before
         column = bins[:, None]
 
         def at_most(position: Integers) -> Integers:
-            """The number of the last cut of these bins that falls at or before a position."""
+            """The index of the last cut at or before a position."""
             return _number(last[position], self.n, column)
 
         def cut(number: Integers) -> Integers:
-            found: Integers = self._cut[_place(number, self.n, column)]
-            return found
+            positions: Integers = self._cut[_place(number, self.n, column)]
+            return positions
 
         b = cut(at_most(falls[None, :]))
         c = cut(np.minimum(at_most(b) + 1, column))
@@ -110,14 +114,14 @@ class EqualMass:
 
 
 def _place(number: Integers, n: int, bins: Integers | int) -> Integers:
-    """Where `array_split` of n into bins makes its cuts of these numbers, 0 ... bins."""
-    found: Integers = number * (n // bins) + np.minimum(number, n % bins)
-    return found
+    """Where `numpy.array_split` of n into bins makes its cuts, by index 0 ... bins."""
+    place: Integers = number * (n // bins) + np.minimum(number, n % bins)
+    return place
 
 
 def _number(place: Integers, n: int, bins: Integers) -> Integers:
-    """The number of the last cut at or before a place: the inverse of `_place`."""
+    """The index of the last cut at or before a place: the inverse of `_place`."""
     size, larger = n // bins, n % bins
     beyond = place - larger * (size + 1)
-    found: Integers = np.where(beyond < 0, place // (size + 1), larger + beyond // size)
-    return found
+    number: Integers = np.where(beyond < 0, place // (size + 1), larger + beyond // size)
+    return number

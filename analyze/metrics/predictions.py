@@ -1,4 +1,4 @@
-"""What every metric is computed from: checked logits, reduced to a few numbers per example."""
+"""The input of every metric: validated logits, reduced to a few numbers per example."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
 BINS = 15
-LARGEST = 1e100  # a larger logit is no score of a model, and differences would overflow
-SUM_TOLERANCE = 1e-3  # of a row of probabilities: float16 is no finer
-CHUNK = 2**18  # elements of one block of rows: 2 MiB in float64, so that it stays in the cache
+LARGEST = 1e100  # no model yields a larger logit, and differences of such would overflow
+SUM_TOLERANCE = 1e-3  # on the sum of a row of probabilities: float16 is no more precise
+CHUNK = 2**18  # elements in a block of rows: 2 MiB in float64, which fits the cache
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,21 @@ class Scores:
 
     Attributes:
         nll: logsumexp(z) - z_y, shape (N,).
-        brier: sum over classes of (p_c - 1[y=c])^2, shape (N,), 0 to 2.
+        brier: Σ_c (p_c - 1[y=c])^2, from 0 to 2, shape (N,).
         confidence: the largest probability, shape (N,).
-        log_doubt: log(1 - confidence), exact also where the confidence rounds to 1, shape (N,).
-        correct: whether the largest logit (ties: the lowest class) is the target's, shape (N,).
-        predicted: that class, shape (N,).
+        log_uncertainty: log(1 - confidence), shape (N,), accurate even where confidence rounds
+            to 1.
+        correct: whether the predicted class is the target, shape (N,).
+        predicted: the class of the largest logit, the lowest one at ties, shape (N,).
         target_rank: how many classes are ranked above the target, shape (N,).
-        class_gaps: sums of p_c - 1[y=c] over the examples whose p_c lies in bin b, shape
-            (C, BINS); None where they were not asked for.
+        class_gaps: sum of p_c - 1[y=c] over the examples whose p_c lies in bin b, shape
+            (C, BINS); None unless requested.
     """
 
     nll: Floats
     brier: Floats
     confidence: Floats
-    log_doubt: Floats
+    log_uncertainty: Floats
     correct: Booleans
     predicted: Integers
     target_rank: Integers
@@ -46,29 +47,29 @@ class Scores:
 def check(
     logits: ArrayLike, targets: ArrayLike, *, probabilities: bool = False
 ) -> tuple[NDArray[Any], Integers]:
-    """The two arrays, as logits (N, C) of any real dtype and int64 targets (N,).
+    """Validates the arrays: returns logits (N, C) of any real dtype and int64 targets (N,).
 
     Args:
         logits: Raw logits, or probabilities.
         targets: Class labels.
-        probabilities: Which of the two; probabilities may be exactly 0.
+        probabilities: Whether `logits` holds probabilities, which may be exactly 0.
 
     Raises:
-        ValueError: What `problem` says.
+        ValueError: The message of `problem`.
     """
     logits, targets = np.asarray(logits), np.asarray(targets)
-    if said := problem(logits, targets, probabilities=probabilities):
-        raise ValueError(said)
+    if message := problem(logits, targets, probabilities=probabilities):
+        raise ValueError(message)
     return logits, targets.astype(np.int64, copy=False)
 
 
 def problem(
     logits: NDArray[Any], targets: NDArray[Any], *, probabilities: bool = False
 ) -> str | None:
-    """Why the arrays cannot be scored, in one line; None where they can.
+    """Why the arrays cannot be scored, in one line; None if they can.
 
-    Wrong shapes or dtypes, N = 0, C < 2, a target outside 0 ... C - 1, a logit that is not
-    finite, a probability outside 0 ... 1, or a row of them that does not sum to 1.
+    Reasons are: wrong shapes or dtypes, N = 0, C < 2, a target outside 0 ... C - 1, a non-finite
+    logit, a negative probability, or a row of probabilities that does not sum to 1.
     """
     what = "probs" if probabilities else "logits"
     if logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1):
@@ -114,15 +115,15 @@ def _are_probabilities(p: NDArray[Any]) -> Booleans:
 
 
 def blocks(n: int, classes: int) -> Iterator[slice]:
-    """Slices of rows that together cover n rows, each of about CHUNK elements."""
+    """Slices that cover n rows, each of about CHUNK elements."""
     step = max(1, CHUNK // classes)
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
 def bin_index(values: Floats, bins: int = BINS) -> Integers:
-    """The equal-width bin (a, b] of each value in [0, 1], the first closed at 0 too.
+    """The equal-width bin (a, b] of each value in [0, 1]; the first bin includes 0.
 
-    The edges are the correctly rounded i / bins, so that 1/3 is on an edge of 15 bins.
+    The edges are i / bins, correctly rounded, so that 1/3 lies on an edge of 15 bins.
     """
     edges = np.arange(1, bins) / bins
     return np.searchsorted(edges, values, side="left").astype(np.int64, copy=False)
@@ -136,23 +137,23 @@ def score(
     class_gaps: bool = False,
     probabilities: bool = False,
 ) -> Scores:
-    """Reduces logits to what the metrics need, in float64 and in blocks of rows.
+    """Reduces logits to what the metrics need, in float64, block by block.
 
     Args:
         logits: Raw logits of any real dtype, shape (N, C).
         targets: Class labels, integers, shape (N,).
-        temperature: The logits are divided by it, in float64.
-        class_gaps: Whether to sum up `Scores.class_gaps`, the costly part where C is large.
-        probabilities: Whether `logits` are probabilities p instead: log p is what the
-            temperature divides, and -inf where p = 0. A label with p = 0 has an NLL of infinity.
+        temperature: Divides the logits, in float64.
+        class_gaps: Whether to compute `Scores.class_gaps`, which is costly for large C.
+        probabilities: Whether `logits` holds probabilities p. The temperature then divides
+            log p, which is -inf where p = 0. NLL is infinite where a label has p = 0.
 
     Raises:
-        ValueError: As `check`, or a temperature that is not positive.
+        ValueError: As in `check`, or a temperature that is not positive.
 
     Example:
         >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).confidence.tolist()
         [0.5, 1.0]
-        >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).log_doubt.round(2).tolist()
+        >>> score([[2.0, 2.0], [0.0, 40.0]], [1, 1]).log_uncertainty.round(2).tolist()
         [-0.69, -40.0]
         >>> score([[0.6, 0.4, 0.0]] * 2, [0, 2], probabilities=True).nll.round(2).tolist()
         [0.51, inf]
@@ -160,29 +161,29 @@ def score(
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
     logits, targets = check(logits, targets, probabilities=probabilities)
-    parts = []
+    scored_blocks = []
     for rows in blocks(*logits.shape):
-        # rows in one piece: a sum in another order differs in its last digit, and parts ties
+        # C order fixes the order of summation: another one changes last digits and breaks ties.
         z, p = logits[rows].astype(np.float64, order="C"), None
         if probabilities:
             z, p = log_probabilities(z)
         z /= temperature
         exact = p if temperature == 1 else None
-        parts.append(_score_block(z, targets[rows], class_gaps, exact))
+        scored_blocks.append(_score_block(z, targets[rows], class_gaps, exact))
     columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])
+        name: np.concatenate([getattr(block, name) for block in scored_blocks])
         for name in Scores.__dataclass_fields__
         if name != "class_gaps"
     }
-    gaps = [part.class_gaps for part in parts if part.class_gaps is not None]
+    gaps = [block.class_gaps for block in scored_blocks if block.class_gaps is not None]
     return Scores(**columns, class_gaps=np.sum(gaps, axis=0) if gaps else None)
 
 
 def log_probabilities(p: Floats) -> tuple[Floats, Floats]:
-    """Log p, with -inf for 0, and p itself, both of rows that sum to 1 (N, C).
+    """Log p, with -inf for p = 0, and p, both of shape (N, C), after normalizing the rows.
 
-    What sums to 1 but for rounding stays as it is: it may lie on the edge of a bin, or be tied
-    with others, and division would move it.
+    Rows that sum to 1 within rounding stay unchanged. Division could move a value off the edge
+    of a bin or break a tie.
     """
     total = p.sum(axis=1, keepdims=True)
     close = np.abs(total - 1) <= 4 * p.shape[1] * np.finfo(np.float64).eps
@@ -192,7 +193,7 @@ def log_probabilities(p: Floats) -> tuple[Floats, Floats]:
 
 
 def _score_block(z: Floats, y: Integers, class_gaps: bool, p: Floats | None = None) -> Scores:
-    """The scores of a block; `p` is softmax(z) where that is known exactly."""
+    """The scores of a block; `p` is softmax(z) if known exactly."""
     row = np.arange(len(z))
     predicted = z.argmax(axis=1)
     z_y = z[row, y][:, None]
@@ -202,7 +203,7 @@ def _score_block(z: Floats, y: Integers, class_gaps: bool, p: Floats | None = No
     top = z[row, predicted]
     exponentials = np.exp(z - top[:, None])
     total = exponentials.sum(axis=1)
-    log_doubt = _log_others(z, exponentials, predicted) - np.log(total)
+    log_uncertainty = _log_others(z, exponentials, predicted) - np.log(total)
     if p is None:
         exponentials /= total[:, None]
         p = exponentials
@@ -224,7 +225,7 @@ def _score_block(z: Floats, y: Integers, class_gaps: bool, p: Floats | None = No
         nll=np.log(total) + (top - z_y[:, 0]),
         brier=brier,
         confidence=confidence,
-        log_doubt=log_doubt,
+        log_uncertainty=log_uncertainty,
         correct=predicted == y,
         predicted=predicted,
         target_rank=target_rank,
@@ -235,13 +236,13 @@ def _score_block(z: Floats, y: Integers, class_gaps: bool, p: Floats | None = No
 def _log_others(z: Floats, exponentials: Floats, predicted: Integers) -> Floats:
     """Log of the sum of exp(z - max z) over all classes but the predicted one, shape (N,).
 
-    -inf where all others have z = -inf.
+    It is -inf where all other classes have z = -inf.
     """
     row = np.arange(len(z))
     exponentials[row, predicted] = 0.0
     others = exponentials.sum(axis=1)
     exponentials[row, predicted] = 1.0
-    # exp underflows at a gap of 745 and loses digits from 708 on: start from the runner-up there
+    # exp underflows at a gap of 745 and loses digits from 708: subtract the runner-up there.
     small = np.flatnonzero(others < 1e-300)
     rest = z[small].copy()
     rest[np.arange(len(small)), predicted[small]] = -np.inf

@@ -1,4 +1,4 @@
-"""The smooth calibration error, without bins."""
+"""The smooth calibration error: a kernel takes the place of bins."""
 
 import numpy as np
 from scipy.fft import dct
@@ -7,24 +7,27 @@ from scipy.optimize import brentq
 from analyze.metrics.predictions import Booleans, Floats
 
 GRID = 2**13  # intervals of [0, 1]
-NARROWEST = 4 / GRID  # a narrower kernel would not be resolved by the grid
+NARROWEST = 4 / GRID  # the grid does not resolve a narrower kernel
 
 
 def smece(confidence: Floats, correct: Booleans) -> float:
-    """Smooth ECE: the fixed point sigma = smECE_sigma.
+    """Smooth ECE: the fixed point σ = smECE_σ.
 
-    smECE_sigma is the integral over t in [0, 1] of |mean_i (conf_i - correct_i) K(t, conf_i)|,
-    with K the Gaussian of width sigma reflected at 0 and 1. It falls as sigma grows, so there is
-    one fixed point. The residuals are first shared linearly between the two nearest points of a
-    grid of 1/8192; where even the narrowest bandwidth of four grid steps is wider than the error,
-    the value is that at this bandwidth.
+    smECE_σ is the integral over t in [0, 1] of |mean_i (conf_i - correct_i) K_σ(t, conf_i)|. K_σ
+    is the Gaussian kernel of width σ, reflected at 0 and 1. smECE_σ falls as σ grows, so there is
+    exactly one fixed point.
+
+    Each residual is first split linearly between the two nearest points of a grid with spacing
+    1/8192. The bandwidth is at least four grid steps: where the error is smaller than that, the
+    value is the error at this bandwidth.
 
     Args:
         confidence: Probabilities of the predicted class, float64, shape (N,).
         correct: Whether it was right, bool, shape (N,).
 
-    Source: Błasiok & Nakkiran 2023, Smooth ECE. Their library, relplot 1.0.3, leaves out the
-    mirror image of mass at exactly 0 and 1.
+    Source: Błasiok and Nakkiran 2023, "Smooth ECE: Principled Reliability Diagrams via Kernel
+    Smoothing", arXiv:2309.12236. Their library, relplot 1.0.3, omits the reflection of mass at
+    exactly 0 and 1.
 
     Example:
         >>> smece(np.array([1, 1, 0.7, 0.7]), np.array([True, True, True, False])).__round__(6)
@@ -41,22 +44,22 @@ def smece(confidence: Floats, correct: Booleans) -> float:
 
 
 def _cosine_coefficients(points: Floats, values: Floats) -> Floats:
-    """a_k = mean_i value_i cos(pi k point_i) for k = 0 ... GRID, after rounding to the grid."""
+    """a_k = mean_i value_i cos(π k point_i) for k = 0 ... GRID, with the points on the grid."""
     position = points * GRID
     left = np.minimum(position.astype(np.int64), GRID - 1)
-    share = position - left
-    mass = np.bincount(left, values * (1 - share), GRID + 1)
-    mass += np.bincount(left + 1, values * share, GRID + 1)
-    mass[[0, -1]] *= 2  # mass on an end meets its mirror image there
+    weight = position - left
+    mass = np.bincount(left, values * (1 - weight), GRID + 1)
+    mass += np.bincount(left + 1, values * weight, GRID + 1)
+    mass[[0, -1]] *= 2  # the reflection doubles the mass at an end
     coefficients: Floats = dct(mass, type=1) / (2 * len(points))
     return coefficients
 
 
 def _smoothed_mass(spectrum: Floats, sigma: float) -> float:
-    """The integral of |residual density| after the reflected Gaussian of width sigma.
+    """The integral of |residual density| after smoothing with the reflected Gaussian.
 
-    Reflection at both ends is the heat equation on [0, 1] without flux, whose eigenfunctions are
-    cos(pi k t): the kernel multiplies coefficient k by exp(-(pi k sigma)^2 / 2).
+    Smoothing with reflection solves the heat equation on [0, 1] without flux at the ends. Its
+    eigenfunctions are cos(π k t), so coefficient k is multiplied by exp(-(π k σ)^2 / 2).
     """
     k = np.arange(GRID + 1)
     damped = spectrum * np.exp(-0.5 * (np.pi * sigma * k) ** 2)

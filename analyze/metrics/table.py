@@ -1,7 +1,7 @@
-"""The table of metrics: an entry says all that is asked of a metric anywhere.
+"""The table of metrics: each entry holds everything that the program needs of a metric.
 
-To add one, write its formula and an entry. Scoring, tables, comparisons, choices and figures read
-the entries, in this order.
+To add a metric, write its formula and an entry. Scoring, tables, comparisons, choices and figures
+read the entries in this order.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,15 @@ Terms = Callable[[Scores], Floats]
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a column of a table is about.
+    """The quantity in a column of a table.
 
     Attributes:
-        name: In summary.json and in the names of columns.
-        title: For readers; over a column without what it has in brackets.
-        unit: "%" where a fraction is shown as percent.
-        better: Which way; "neither" of what is no property of a loss, which is not compared.
-        scale_bound: Whether it means nothing, before temperature, for a loss that leaves the
-            scale of its scores open.
+        name: The key in summary.json and in the names of columns.
+        title: The name for readers. A column heading omits the part in brackets.
+        unit: "%" if the fraction is shown as a percentage.
+        better: The direction of improvement; "neither" if losses are not compared by it.
+        scale_bound: Whether it depends on the scale of the logits. Before temperature such a
+            quantity means nothing for a loss that leaves the scale of its scores open.
     """
 
     name: str
@@ -41,24 +41,25 @@ class Quantity:
     scale_bound: bool
 
     def __post_init__(self) -> None:
-        for given, known in ((self.unit, Unit), (self.better, Better)):
-            if given not in get_args(known):
-                raise ValueError(f"{self.name}: expected one of {get_args(known)}, got {given!r}")
+        for value, allowed in ((self.unit, Unit), (self.better, Better)):
+            if value not in get_args(allowed):
+                message = f"expected one of {get_args(allowed)}, got {value!r}"
+                raise ValueError(f"{self.name}: {message}")
 
 
 @dataclass(frozen=True)
 class Metric(Quantity):
-    """A number of one set of predictions.
+    """A metric of one set of predictions.
 
     Attributes:
-        formula: Its value; a fraction where it is shown as percent.
-        terms: What each example adds, shape (N,), where the metric is their mean: with them,
-            comparisons take the test examples as random, too. None where it is no mean.
-        proper: Whether it is a proper score: what the temperature takes away of it is
-            calibration, in a column of its own, and what it leaves is refinement.
-        changes: Whether the temperature changes it, so that it has a column after that.
-        in_summary: Whether summary.json and `score` have it, not reports alone.
-        selects: Whether an option can be chosen by it.
+        formula: Computes its value; a fraction if it is shown as a percentage.
+        terms: Computes the per-example terms, shape (N,), whose mean is the metric. With them,
+            comparisons treat the test examples as random too. None if the metric is no mean.
+        proper: Whether it is a proper score. The part that the temperature removes is its
+            calibration error, in a column of its own; the rest is its refinement.
+        changes: Whether the temperature changes it; if so, it has a column at T.
+        in_summary: Whether summary.json and `score` include it; if not, only reports do.
+        selects: Whether `choose` can select by it.
         class_gaps: Whether the formula reads `Scores.class_gaps`.
     """
 
@@ -86,11 +87,11 @@ def _top(formula: Callable[[Floats, Booleans], float]) -> Formula:
 
 
 def _ranked(formula: Callable[[Floats, Booleans], float]) -> Formula:
-    return lambda s: formula(s.log_doubt, s.correct)
+    return lambda s: formula(s.log_uncertainty, s.correct)
 
 
 def _curve(s: Scores) -> Floats:
-    return risk_curve(s.log_doubt, s.correct)
+    return risk_curve(s.log_uncertainty, s.correct)
 
 
 def _classwise_ece(s: Scores) -> float:
@@ -100,8 +101,8 @@ def _classwise_ece(s: Scores) -> float:
 
 
 def _ece_terms(s: Scores) -> Floats:
-    # An example's own effect on the sign of its bin's gap is of second order, and left out; where
-    # the gap is all noise, that makes the variance larger.
+    # An example also affects the sign of its bin's gap. This second-order effect is left out,
+    # which overestimates the variance where the gap is pure noise.
     return binned.ece_terms(s.confidence, s.correct)
 
 
@@ -163,19 +164,20 @@ _ENTRIES = (
     ),
 )
 METRICS = {metric.name: metric for metric in _ENTRIES}
-# What people answered only the trainer knows: `human_agreement`, taken from summary.json.
+# Human labels are at hand in training only, so reports read these from summary.json.
 HUMAN = (
     Quantity("human_cross_entropy", "cross-entropy with people", "nats", "lower", True),
     Quantity("human_total_variation", "total variation from people", "%", "lower", True),
 )
 _TEMPERATURE = Quantity("temperature", "T", "", "neither", False)
-_OTHERS = {one.name: one for one in (*HUMAN, _TEMPERATURE)}
+_OTHERS = {quantity.name: quantity for quantity in (*HUMAN, _TEMPERATURE)}
 
 
 def of_column(column: str) -> Quantity:
-    """What a column is about: NAME_ts is after temperature, NAME_calibration what that takes away.
+    """The quantity in a column; NAME_ts and NAME_calibration belong to NAME.
 
-    A name that this table lacks, as runs kept elsewhere may have, is that of a plain number.
+    NAME_ts is the value at the fitted temperature, NAME_calibration the part that it removes.
+    A name that is not in this table, as in runs of another version, is a plain number.
 
     Example:
         >>> of_column("ece_ts").unit, of_column("nll_calibration").better
@@ -187,17 +189,17 @@ def of_column(column: str) -> Quantity:
 
 
 def heading(column: str) -> str:
-    """What stands over a column.
+    """The heading of a column.
 
     Example:
         >>> heading("ece"), heading("nll_ts")
         ('ECE %', 'NLL at T')
     """
-    about = of_column(column)
-    title = about.title.partition(" (")[0]
-    return title + " %" * (about.unit == "%") + " at T" * column.endswith("_ts")
+    quantity = of_column(column)
+    title = quantity.title.partition(" (")[0]
+    return title + " %" * (quantity.unit == "%") + " at T" * column.endswith("_ts")
 
 
 def is_scale_bound(column: str) -> bool:
-    """Whether a column depends on the scale of the logits (those after temperature do not)."""
+    """Whether a column depends on the scale of the logits; none at T does."""
     return not column.endswith("_ts") and of_column(column).scale_bound

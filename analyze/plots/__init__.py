@@ -1,8 +1,8 @@
-"""The figures of a report: matplotlib figures, with captions and alternative text, as SVG or PNG.
+"""The figures of a report: matplotlib figures with captions and alternative text, as SVG or PNG.
 
-`list_figures(report)` gives all that a report shows. A single one is drawn by the function of its
-name, `analyze.plots.figures.forest.forest(group)`, from a `Group`, the runs of one setting, of
-which `groups(report)` yields all.
+`list_figures(report)` returns the figures of a report. The function of a figure draws it on its
+own, as in `analyze.plots.figures.forest.forest(group)`. Its argument is a `Group`, the runs of
+one setting; `groups(report)` yields them.
 """
 
 from analyze.plots.figures import KINDS

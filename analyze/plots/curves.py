@@ -1,4 +1,4 @@
-"""A loss's curve, and its band over seeds, in figures that show all losses over one axis."""
+"""The curve of a loss and its band over seeds, for figures with all losses in one panel."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ RANGE = "mean over seeds, band: their range"
 def line(
     axes: Axes, group: Group, loss: str, x: Sequence[float] | Floats, y: Floats, place: int
 ) -> None:
-    """A loss's curve. Markers are offset or, where few, nested, so that equal losses all show."""
+    """Draws the curve of a loss. Markers are offset or nested, so that equal losses all show."""
     style = group.styles[loss]
     step = max(1, len(x) // 6)
     first = place * step // len(group.losses)
@@ -29,7 +29,7 @@ def line(
 
 
 def band(axes: Axes, group: Group, loss: str, x: Floats, y: Floats) -> None:
-    """The range over the runs, where there is more than one."""
+    """Shades the range over seeds, if there is more than one."""
     if len(y) > 1:
         colour = group.styles[loss].colour
         axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.13, linewidth=0)

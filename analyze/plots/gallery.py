@@ -1,4 +1,4 @@
-"""All figures of a report, in the order in which they are best read."""
+"""All figures of a report, in reading order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,23 +12,22 @@ from analyze.plots.figures import KINDS
 from analyze.plots.group import Group, groups
 from analyze.plots.kind import Kind
 
-# Of a report with more settings, these many have all figures, the others the forest plot alone.
+# This many settings get all figures; any further ones get the forest plot only.
 FULL_SETTINGS = 4
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One figure of a report; shows itself in a notebook.
+    """A figure of a report. Notebooks display it.
 
     Attributes:
-        name: For its file, unique in the report: "forest", and "forest-2" in the second setting.
-        kind: What it is of, in every setting: "forest".
-        title: Its heading, which the figure has too.
+        name: The name of its file, unique in the report: "forest", "forest-2" for setting 2.
+        kind: The name of its kind, the same in every setting: "forest".
+        title: Its heading, also in the figure.
         caption: How to read it.
-        alt: What it says, with the main numbers, for those who cannot see it.
-        setting: The options that vary between the report's settings, with their values here; {}
-            where none does.
-        draw: Makes the figure.
+        alt: Its content with the main numbers, for those who cannot see it.
+        setting: The options that vary between settings, with their values here; {} if none do.
+        draw: Draws it.
     """
 
     name: str
@@ -40,7 +39,7 @@ class Shown:
     draw: Callable[[], Figure]
 
     def svg(self) -> str:
-        """As `analyze.plots.svg`, with its own name and alternative text."""
+        """As `analyze.plots.svg`, with this name and alternative text."""
         return render.svg(self.draw(), self.name, self.alt)
 
     def png(self) -> bytes:
@@ -54,8 +53,8 @@ class Shown:
 def list_figures(report: Report) -> list[Shown]:
     """The figures of a report, setting by setting, the forest plot first.
 
-    The first FULL_SETTINGS settings have all figures that their runs allow, the others the forest
-    plot. The predictions of a run are read once; a figure is drawn when its `draw` is called.
+    The first FULL_SETTINGS settings have all figures that their runs allow, the others only the
+    forest plot. A figure is drawn when its `draw` is called.
     """
     return [
         _shown(kind, group)
@@ -71,7 +70,7 @@ def _shown(kind: Kind, group: Group) -> Shown:
         kind=kind.name,
         title=kind.title,
         caption=kind.caption,
-        alt=kind.says(group),
+        alt=kind.describe(group),
         setting=group.setting,
         draw=lambda: kind.draw(group),
     )

@@ -1,4 +1,4 @@
-"""A kind of figure: what it is called, how it is drawn, how it is read, what it says."""
+"""A kind of figure: its name, title and caption, and how it is drawn and described."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from analyze.plots.group import Group
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the figures that a setting may have.
+    """A figure that a setting may have.
 
     Attributes:
-        name: For files.
-        title: Its heading, in the figure too.
+        name: The name of its files.
+        title: Its heading, also in the figure.
         caption: How to read it, in a few sentences.
-        draw: Makes it.
-        says: Its main numbers in words, for those who cannot see it.
-        possible: Whether the runs have what it shows.
+        draw: Draws it.
+        describe: States its main numbers in words, for those who cannot see it.
+        possible: Whether the runs have the data that it shows.
     """
 
     name: str
     title: str
     caption: str
     draw: Callable[[Group], Figure]
-    says: Callable[[Group], str]
+    describe: Callable[[Group], str]
     possible: Callable[[Group], bool] = lambda group: True
 
 
 def percent(value: float, digits: int = 2) -> str:
-    """A fraction as percent."""
+    """A fraction as a percentage."""
     return f"{100 * value:.{digits}f}%"
 
 
@@ -42,5 +42,5 @@ def each(group: Group, about: Callable[[str], str]) -> str:
 
 
 def mean(values: Floats) -> float:
-    """The mean over seeds of one number each, NaN where there is none."""
+    """The mean over seeds; NaN if there are none."""
     return float(np.mean(values)) if len(values) else float("nan")

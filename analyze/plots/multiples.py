@@ -1,4 +1,4 @@
-"""Small multiples over the losses: a pair of panels each, before temperature and at it."""
+"""Small multiples over losses: a pair of panels each, before temperature and at it."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from analyze.runs.reduced import FINE
 
 
 class Pooled(NamedTuple):
-    """Bins over all seeds: examples of one seed, mean confidence and accuracy (NaN: empty)."""
+    """Bins over all seeds: examples per seed, mean confidence and accuracy (NaN if empty)."""
 
     examples: Floats
     confidence: Floats
@@ -26,10 +26,10 @@ class Pooled(NamedTuple):
 
 
 def pooled(group: Group, loss: str, stage: str, bins: int = BINS) -> Pooled:
-    """The seeds' examples together in `bins` bins (BINS or FINE), counted as one seed's.
+    """Pools the examples of all seeds into `bins` bins (BINS or FINE), counted as one seed's.
 
-    Seeds share their test examples: S seeds are not S times as many. Counting one seed's makes
-    the intervals too wide rather than too narrow.
+    Seeds share their test examples, so S seeds do not give S times as many examples. With the
+    counts of one seed, intervals are too wide rather than too narrow.
     """
     runs = group.runs[loss]
     total = np.sum([getattr(run, stage).bins for run in runs], axis=0)
@@ -39,14 +39,14 @@ def pooled(group: Group, loss: str, stage: str, bins: int = BINS) -> Pooled:
 
 
 def blocks(group: Group) -> int:
-    """How many rows of losses there are, at two a row."""
+    """The number of rows, with two losses per row."""
     return math.ceil(len(group.losses) / 2)
 
 
 def cells(
     figure: Figure, group: Group, top: float, tall: float
 ) -> Iterator[tuple[SubplotSpec, str, str, tuple[bool, bool]]]:
-    """Two losses a row, each before and after; says which cells are leftmost and lowest."""
+    """Yields two losses per row, each before and after, and whether leftmost and lowest."""
     inches = figure.get_figheight()
     rows = blocks(group)
     grid = figure.add_gridspec(
@@ -68,7 +68,7 @@ def cells(
 
 
 def axis_labels(axes: Axes, lowest: Axes, corner: tuple[bool, bool], y: str, strip: str) -> None:
-    """Labels a cell's axes where it is leftmost or lowest; `lowest` are those at its bottom."""
+    """Labels the axes of a leftmost or lowest cell; `lowest` are the axes at its bottom."""
     left, bottom = corner
     for each_axes, label in ((axes, y), (lowest, strip)):
         in_percent(each_axes.yaxis, "")
@@ -82,7 +82,7 @@ def axis_labels(axes: Axes, lowest: Axes, corner: tuple[bool, bool], y: str, str
 
 
 def heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> None:
-    """Says when, and a number; over the first of a pair also which loss."""
+    """Titles a panel with its stage and a number, and a pair with its loss."""
     fitted = mean(group.values(loss, "temperature"))
     when = "before T" if stage == "before" else f"at T = {temperature_text(fitted)}"
     axes.set_title(f"{when}\n{number}", size=8, pad=3)
@@ -100,5 +100,5 @@ def heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> Non
 
 
 def edges(bins: int) -> Floats:
-    """The ends of equal-width bins."""
+    """The edges of equal-width bins."""
     return np.arange(bins + 1) / bins

@@ -1,4 +1,4 @@
-"""A figure as SVG for a page, or as PNG."""
+"""Renders figures as SVG for a page, or as PNG."""
 
 import io
 import re
@@ -17,25 +17,25 @@ _DECIMALS = re.compile(r"(-?\d+\.\d\d)\d+")
 
 
 def svg(figure: Figure, name: str, alt: str) -> str:
-    """The figure as one <svg> element, to stand in a page or, as it is, in a file.
+    """The figure as an <svg> element, for a page or a file.
 
-    Text, axes and grid are in `currentColor` (black where nothing says otherwise; in a page the
-    colour of the text around it), on a transparent background. It is as wide as what holds it.
-    Text stays text. The same figure gives the same bytes.
+    Text, axes and grid use `currentColor`, the colour of the surrounding text, which is black by
+    default. The background is transparent. The width is that of the container. Text stays text.
+    Equal figures give identical bytes.
 
     Args:
-        figure: Made by one of the functions here.
-        name: Begins every id, so that figures of several names can stand in one page.
-        alt: What the figure says, for those who cannot see it; becomes the element's <title>.
+        figure: A figure drawn by this package.
+        name: The prefix of every id, which keeps ids unique in a page.
+        alt: The content of the figure, for those who cannot see it; the <title> of the element.
     """
     text = _drawn(figure)
     body = text[text.index("<svg") :]
     opening, body = body.split(">", 1)
     viewbox = re.search(r'viewBox="[^"]*"', opening)
     assert viewbox is not None
-    # matplotlib's one style rule would apply to everything in the page
+    # Drop matplotlib's style rule: it would apply to the whole page.
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = _GEOMETRY.sub(lambda found: _DECIMALS.sub(r"\1", found[0]), body)
+    body = _GEOMETRY.sub(lambda match: _DECIMALS.sub(r"\1", match[0]), body)
     body = _own_ids(body, name).replace(INK, "currentColor")
     body = re.sub(r"'DejaVu Sans'", FONTS, body)
     body = re.sub(r">\n\s+<", ">\n<", body)
@@ -49,7 +49,7 @@ def svg(figure: Figure, name: str, alt: str) -> str:
 
 @styled
 def png(figure: Figure, dpi: float = 110) -> bytes:
-    """The figure as a PNG file on white, of 256 colours: a third of the bytes."""
+    """The figure as a PNG file on white, with 256 colours, which saves two thirds of the bytes."""
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi, facecolor="white")
     Image.open(drawn).convert("RGB").quantize(dither=Image.Dither.NONE).save(
@@ -62,16 +62,16 @@ def png(figure: Figure, dpi: float = 110) -> bytes:
 def _drawn(figure: Figure) -> str:
     buffer = io.StringIO()
     with warnings.catch_warnings():
-        # text stays text: the reader's fonts have the signs that the layout's lacks
+        # Text stays text: the fonts of the reader have glyphs that the layout font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata=_METADATA)
     return buffer.getvalue()
 
 
 def _own_ids(body: str, name: str) -> str:
-    """Numbers the ids that something refers to, after `name`, and drops the others.
+    """Renumbers the ids that are referenced, with the prefix `name`, and drops the others.
 
-    matplotlib's own are hashes of unrounded coordinates, whose last bits vary between drawings.
+    matplotlib's ids are hashes of unrounded coordinates, whose last bits vary between drawings.
     """
     prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
     references = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', body)

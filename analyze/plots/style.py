@@ -1,6 +1,6 @@
-"""How every figure looks: one ink, one colour and marker per loss, a header that says n and seeds.
+"""The style of every figure: one ink, one colour and marker per loss, a header with n and seeds.
 
-Nothing here touches pyplot or leaves matplotlib's settings changed.
+Nothing here touches pyplot or changes matplotlib's settings for others.
 """
 
 import textwrap
@@ -18,23 +18,25 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 Line = Literal["-", "--", ":", "-."]
 
-# Text, axes and grid: one colour that `svg` turns into currentColor.
+# The colour of text, axes and grid, which `svg` turns into currentColor.
 INK = "#0a0b0c"
-WIDTH = 9.0  # inches, of every figure, so that text has one size on a page
-# At least 3:1 against both white and #111. Of such sets of eight the one whose closest pair is
-# farthest apart (OKLab) for normal sight and for the three kinds of dichromacy.
+WIDTH = 9.0  # inches, the same for all figures, so that text has one size on a page
+# Contrast of at least 3:1 against both white and #111. Among such sets of eight, this one has
+# the largest minimal OKLab distance for normal vision and the three kinds of dichromacy.
 PALETTE = (
     *("#0060d8", "#b49000", "#cc2400", "#a8249c"),
     *("#549cc0", "#e46c84", "#9c78fc", "#846060"),
 )
-# These keep their colour across reports, where no other loss of the report has it.
+# These losses have the same colour in every report.
 AT_HOME = ("ce", "focal", "hinge", "label_smoothing", "kl", "nll", "brier", "mae")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 LINES: tuple[Line, ...] = ("-", "--", ":", "-.")
 MINUS = "\N{MINUS SIGN}"
 
 _SETTINGS: dict[str, Any] = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: one layout on every machine
+    "font.family": [
+        "DejaVu Sans"
+    ],  # ships with matplotlib, so the layout is the same on every machine
     "font.size": 9.0,
     "text.parse_math": False,  # a loss may be called $x_1$
     "text.color": INK,
@@ -70,7 +72,7 @@ Result = TypeVar("Result")
 
 
 def styled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Runs a function under the figures' settings, whatever the user's matplotlibrc says."""
+    """Runs a function with the settings of the figures, regardless of the user's matplotlibrc."""
 
     @wraps(function)
     def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -83,7 +85,7 @@ def styled(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
 
 @dataclass(frozen=True)
 class Style:
-    """How a loss is drawn: a colour, a marker and a line, of which no two losses share all."""
+    """The colour, marker and line style of a loss; no two losses share all three."""
 
     colour: str
     marker: str
@@ -91,11 +93,11 @@ class Style:
 
 
 def styles(losses: Iterable[str]) -> dict[str, Style]:
-    """One style for each loss; eight colours, then the same ones with other lines.
+    """One style per loss: eight colours, then the same colours with other line styles.
 
-    A well-known loss has its own colour in every report. What is left goes, in the order of
-    their names, first to losses with options (focal:gamma=3 takes focal's where focal itself is
-    not there), then to all others.
+    A well-known loss has the same colour in every report. If it is absent, a loss with options
+    takes its colour: focal:gamma=3 takes that of focal. The other losses get the remaining
+    colours in the order of their names.
 
     Example:
         >>> styles(["ce", "focal:gamma=3"])["ce"].colour == styles(["mae", "ce"])["ce"].colour
@@ -122,18 +124,18 @@ def styles(losses: Iterable[str]) -> dict[str, Style]:
 
 
 def colours(losses: Iterable[str]) -> dict[str, str]:
-    """The colour of each loss in every figure over these losses, as #rrggbb."""
+    """The colour of each loss in all figures of these losses, as #rrggbb."""
     return {loss: style.colour for loss, style in styles(losses).items()}
 
 
 def wrapped(text: str, width: int = 24, lines: int = 2) -> str:
-    r"""The text in lines of at most `width` characters, with an ellipsis where it is cut.
+    r"""The text in lines of at most `width` characters, truncated with an ellipsis.
 
     Example:
         >>> wrapped("tversky:alpha=0.7,beta=0.3", 16)
         'tversky:alpha=\n0.7,beta=0.3'
     """
-    # break after the separators of a spec rather than anywhere
+    # Break after the separators of a spec if possible.
     breakable = "".join(c + "\0" if c in ":,=+/" else c for c in text)
     pieces, line = [], ""
     for part in breakable.split("\0"):
@@ -149,7 +151,7 @@ def wrapped(text: str, width: int = 24, lines: int = 2) -> str:
 
 
 def key(shown: dict[str, str], looks: dict[str, Style]) -> list[Line2D]:
-    """Legend handles of losses, with the labels that are shown for them."""
+    """Legend handles of losses with these labels."""
     return [
         Line2D(
             [],
@@ -167,16 +169,16 @@ def key(shown: dict[str, str], looks: dict[str, Style]) -> list[Line2D]:
 def sheet(
     title: str, about: str, height: float, handles: Sequence[Any] = ()
 ) -> tuple[Figure, float]:
-    """An empty figure under its header: title, what it is about, and the legend.
+    """An empty figure with a header: title, description and legend.
 
     Args:
         title: The heading, in bold.
-        about: One line, wrapped where it is long: setting, n, seeds, how seeds are combined.
-        height: Of the part below the header, inches.
-        handles: What the legend explains.
+        about: A description, wrapped if long: setting, n, seeds, how seeds are combined.
+        height: The height below the header, in inches.
+        handles: The legend handles.
 
     Returns:
-        The figure, and the top of the free part as a fraction of its height.
+        The figure, and the top of the free area as a fraction of its height.
     """
     lines = textwrap.wrap(about, 112) or [""]
     longest = max((len(line) for h in handles for line in h.get_label().split("\n")), default=0)
@@ -202,23 +204,23 @@ def sheet(
 
 
 def _row_by_row(handles: Sequence[Any], columns: int) -> list[Any]:
-    """The order in which a legend that fills column by column reads row by row."""
+    """Reorders handles, so that a legend filled column by column reads row by row."""
     return [handle for column in range(columns) for handle in handles[column::columns]]
 
 
 def laid_out(figure: Figure, top: float) -> Figure:
-    """The same figure, which will lay its axes out below the header without overlaps."""
+    """Makes the figure lay out its axes below the header without overlaps; returns it."""
     figure.set_layout_engine("constrained", rect=(0.005, 0.01, 0.99, top - 0.015), w_pad=0.06)
     return figure
 
 
 def in_percent(axis: Axis, unit: str = "%") -> None:
-    """Shows the fractions on an axis as percent."""
+    """Shows the fractions on an axis as percentages."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(100 * value) + unit))
 
 
 def number(value: float, sign: str = "") -> str:
-    r"""A number on an axis: as short as it can be, with a true minus.
+    r"""A tick label: as short as possible, with a true minus sign.
 
     Example:
         >>> number(-2.5) == "\N{MINUS SIGN}2.5", number(1.0, "+"), number(0.0, "+")
@@ -228,7 +230,7 @@ def number(value: float, sign: str = "") -> str:
 
 
 def logarithmic(axes: Axes, which: Literal["x", "y"], unit: str = "", scale: float = 1.0) -> None:
-    """Makes an axis logarithmic, with a few round numbers on it."""
+    """Makes an axis logarithmic, with a few round tick labels."""
     axes.set(**{f"{which}scale": "log"})
     axis: Axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -237,7 +239,7 @@ def logarithmic(axes: Axes, which: Literal["x", "y"], unit: str = "", scale: flo
 
 
 def row_labels(axes: Axes, labels: Sequence[str]) -> None:
-    """Makes the y axis a list of rows, the first on top, without lines or ticks of its own."""
+    """Makes the y axis a list of rows, the first on top, without grid, ticks or spine."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
@@ -246,7 +248,7 @@ def row_labels(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def quiet(axes: Axes) -> None:
-    """Takes away grid and ticks of axes that hold cells or bars with their own labels."""
+    """Removes grid, ticks and spines of axes whose cells or bars have their own labels."""
     axes.grid(False)
     axes.tick_params(length=0)
     for spine in axes.spines.values():

@@ -1,1 +1,1 @@
-"""What a reader sees: the page, the terminal, W&B, files for a paper."""
+"""The output of a report: page, terminal, W&B, and files for a paper."""

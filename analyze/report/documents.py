@@ -1,4 +1,4 @@
-"""The main table for papers and notes: Markdown and LaTeX."""
+"""The main tables as Markdown and LaTeX, for notes and papers."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,26 +18,26 @@ _LATEX = {
 
 
 def markdown_tables(report: Report) -> str:
-    """The main tables of a report and their legend, as in losses.md."""
+    """The main tables of a report with their legend, as in losses.md."""
     return markdown(list(main_tables(report)), legend(report))
 
 
 def markdown(tables: Sequence[Tables], legend: Sequence[str]) -> str:
-    """The main table of each setting, and what its marks mean."""
+    """The main table of each setting, then the legend."""
     parts = []
-    for one in tables:
-        if one.title:
-            parts.append(f"**{_markdown(one.title)}**\n")
-        head = [_markdown(title) for title in one.head]
+    for table in tables:
+        if table.title:
+            parts.append(f"**{_markdown(table.title)}**\n")
+        head = [_markdown(title) for title in table.head]
         lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-        rows = [[_cell(cell, _markdown, "**{}**") for cell in row] for row in one.rows]
+        rows = [[_cell(cell, _markdown, "**{}**") for cell in row] for row in table.rows]
         parts.append("".join(f"| {' | '.join(line)} |\n" for line in [*lines, *rows]))
     parts.append("".join(f"- {_markdown(line)}\n" for line in legend))
     return "\n".join(parts)
 
 
 def latex(tables: Sequence[Tables], legend: Sequence[str]) -> str:
-    r"""The main table of each setting as a tabular of booktabs, the legend as comments.
+    r"""The main table of each setting as a booktabs tabular, with the legend in comments.
 
     Example:
         >>> print(latex([Tables("", ["loss", "ECE %"], [[Cell("a_b"), Cell("1.00")]], [])], []))
@@ -51,14 +51,14 @@ def latex(tables: Sequence[Tables], legend: Sequence[str]) -> str:
         <BLANKLINE>
     """
     lines = [f"% {one_line(line)}" for line in legend]
-    for one in tables:
-        if one.title:
-            lines.append(f"% {one_line(one.title)}")
-        rows = [[_cell(cell, _latex, r"\textbf{{{}}}") for cell in row] for row in one.rows]
+    for table in tables:
+        if table.title:
+            lines.append(f"% {one_line(table.title)}")
+        rows = [[_cell(cell, _latex, r"\textbf{{{}}}") for cell in row] for row in table.rows]
         lines += [
-            rf"\begin{{tabular}}{{l{'r' * (len(one.head) - 1)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
             r"\toprule",
-            " & ".join(map(_latex, one.head)) + r" \\",
+            " & ".join(map(_latex, table.head)) + r" \\",
             r"\midrule",
             *(" & ".join(row) + r" \\" for row in rows),
             r"\bottomrule",

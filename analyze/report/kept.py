@@ -1,4 +1,4 @@
-"""Keeps a report's runs without their predictions: small, and enough to make it again."""
+"""Keeps the runs of a report without predictions: small, yet enough to reproduce the report."""
 
 import itertools
 import shutil
@@ -12,44 +12,43 @@ from analyze.runs.format import CONFIG, FAILURE, METRICS, SUMMARY, load_json, wr
 from analyze.runs.run import bookkeeping
 from analyze.runs.scored import KEPT, write_kept
 
-# Options that tell the reader something; the other bookkeeping names places on one's machine.
-_TOLD = {"study", "name"}
-# Why a run is left out can be read from these alone.
-_SAID = (SUMMARY, METRICS, FAILURE)
-_WRITTEN = {CONFIG, *_SAID, KEPT, COVARIANCES}
+# Bookkeeping options worth publishing; the others name places on one machine.
+_PUBLISHED = {"study", "name"}
+# These files alone say why a run is left out.
+_RECORDS = (SUMMARY, METRICS, FAILURE)
+_WRITTEN = {CONFIG, *_RECORDS, KEPT, COVARIANCES}
 
 
 def write_runs(report: Report, folder: Path) -> None:
     """Writes a folder for each run: config.json, summary.json, metrics.jsonl and `reduced.npz`.
 
-    The covariances between runs stand beside the folders. The same tables and figures come from
-    `build_report([folder])`. Weights, logits, logs and the options that name places on this
-    machine stay behind. Of the runs left out, those that diverged, failed or did not finish are
-    kept too, to be counted again. A folder that was written here before is replaced.
+    The covariances between runs are stored beside the folders. `build_report([folder])` gives the
+    same tables and figures. Weights, logits, logs and options that name places on this machine
+    are omitted. Runs that diverged, failed or did not finish are kept too, because reports count
+    them. A folder written by an earlier call is replaced.
 
     Raises:
-        UsageError: The folder cannot be written, holds something else, or the runs that the
-            report is of.
+        UsageError: The folder cannot be written, or holds other files or the runs of this report.
     """
     check_place(report, folder)
     fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
-    for left_behind in (fresh, old):
-        shutil.rmtree(left_behind, ignore_errors=True)
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     with writing(fresh):
         fresh.mkdir(parents=True)
     names: list[str] = []
-    for one in report.evaluated:
-        names.append(_free(fresh, one.run.path.name))
+    for scored in report.evaluated:
+        names.append(_unused(fresh, scored.run.path.name))
         with writing(fresh):
-            _copy_said(one.run.path, fresh / names[-1])
-            write_kept(fresh / names[-1], one)
+            _copy_records(scored.run.path, fresh / names[-1])
+            write_kept(fresh / names[-1], scored)
     with writing(folder):
-        write_covariances(fresh, names, report.together)
+        write_covariances(fresh, names, report.covariance)
         for out in report.left_out:
-            told = out.diverged or out.unfinished
-            if told and out.setting is not None:
+            counted = out.diverged or out.unfinished
+            if counted and out.setting is not None:
                 source = out.folder or out.path
-                _copy_said(source, fresh / _free(fresh, source.name))
+                _copy_records(source, fresh / _unused(fresh, source.name))
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
@@ -57,35 +56,39 @@ def write_runs(report: Report, folder: Path) -> None:
 
 
 def check_place(report: Report, folder: Path) -> None:
-    """Refuses a folder that would lose something.
+    """Refuses a folder in which files would be lost.
 
     Raises:
-        UsageError: It holds something else than kept runs, or the runs that the report is of.
+        UsageError: The folder holds files other than kept runs, or the runs of this report.
     """
-    if any(one.run.path.resolve().is_relative_to(folder.resolve()) for one in report.evaluated):
-        raise UsageError(f"{folder} holds the runs of this report: leave --keep-runs out")
+    if any(
+        scored.run.path.resolve().is_relative_to(folder.resolve()) for scored in report.evaluated
+    ):
+        raise UsageError(f"{folder} holds the runs of this report: omit --keep-runs")
     files = [path for path in folder.rglob("*") if not path.is_dir()]
     others = [path for path in files if path.name not in _WRITTEN or path.is_symlink()]
     strange = others or (folder.exists() and not (folder / COVARIANCES).is_file())
     if strange or folder.is_symlink():
         what = others[0] if others else folder
-        raise UsageError(f"--keep-runs would replace {what}, no kept run: take another --out")
+        raise UsageError(
+            f"--keep-runs would replace {what}, which is no kept run: choose another --out"
+        )
 
 
-def _free(folder: Path, name: str) -> str:
-    """The name, or that with a number, which nothing in the folder has."""
+def _unused(folder: Path, name: str) -> str:
+    """The name, with a number appended if the folder already has it."""
     numbered = (f"{name}-{number}" for number in itertools.count(2))
-    return next(one for one in itertools.chain([name], numbered) if not (folder / one).exists())
+    return next(n for n in itertools.chain([name], numbered) if not (folder / n).exists())
 
 
-def _copy_said(source: Path, folder: Path) -> None:
+def _copy_records(source: Path, folder: Path) -> None:
     folder.mkdir()
     described = load_json(source / CONFIG)
     config = described["config"]
-    hidden = bookkeeping(described) - _TOLD
+    hidden = bookkeeping(described) - _PUBLISHED
     described["config"] = {k: v for k, v in config.items() if k not in hidden}
-    described.pop("wandb", None)  # where W&B or its folder had it
+    described.pop("wandb", None)  # its address on W&B or its offline folder
     write_json(folder / CONFIG, described)
-    for name in _SAID:
+    for name in _RECORDS:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

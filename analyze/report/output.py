@@ -1,4 +1,4 @@
-"""Writes a report: the page, the tables, the figures."""
+"""Writes a report: page, tables and figures."""
 
 import re
 from collections.abc import Iterator
@@ -25,33 +25,33 @@ def write_report(
     layout: str | None = None,
     keep_runs: bool = False,
 ) -> None:
-    """Writes everything that WRITTEN names; the same runs give the same bytes.
+    """Writes all files in WRITTEN. The same runs give identical bytes.
 
     Args:
         report: From `build_report`.
-        out: A folder; files of these names in it are replaced.
-        command: The command line that makes this report, for the page.
-        layout: A paper to set the losses beside: a name in `analyze.report.published.PAPERS`.
-        keep_runs: Also `write_runs` to `out/runs`.
+        out: The folder; files with these names are replaced.
+        command: The command line that reproduces this report, shown on the page.
+        layout: A paper to compare with: a name in `analyze.report.published.PAPERS`.
+        keep_runs: Whether to also `write_runs` to `out/runs`.
 
     Raises:
-        UsageError: The folder cannot be written, or as `write_runs` and `beside`.
+        UsageError: The folder cannot be written, or as in `write_runs` and `beside`.
     """
     if keep_runs:
         check_place(report, out / "runs")
     paper = beside(report, layout) if layout else None
-    with writing(out):  # at once: nothing is drawn for a folder that cannot be written
+    with writing(out):  # fail before drawing if the folder cannot be written
         out.mkdir(parents=True, exist_ok=True)
         (out / "figures").mkdir(exist_ok=True)
     main, marks = list(main_tables(report)), legend(report)
     texts = {"losses.md": markdown(main, marks), "losses.tex": latex(main, marks)}
-    drawn = list(_drawn(report))
-    for figure in drawn:
-        # of its own, it must be readable on any background
-        alone = figure.svg.replace('style="', 'style="background: white; color: black; ', 1)
-        texts[f"figures/{figure.name}.svg"] = alone
-    shades = colours(report.runs["loss"].unique())
-    texts["index.html"] = render_page(report, drawn, shades, command, paper)
+    figures = list(_drawn(report))
+    for figure in figures:
+        # A file of its own must be readable on any background.
+        standalone = figure.svg.replace('style="', 'style="background: white; color: black; ', 1)
+        texts[f"figures/{figure.name}.svg"] = standalone
+    loss_colours = colours(report.runs["loss"].unique())
+    texts["index.html"] = render_page(report, figures, loss_colours, command, paper)
     with writing(out):
         for name, table in report.tables.items():
             table.to_csv(
@@ -60,7 +60,7 @@ def write_report(
         names = {kind.name for kind in KINDS}
         for old in (out / "figures").glob("*.svg"):
             if re.sub(r"-\d+$", "", old.stem) in names:
-                old.unlink()  # of an earlier report, which may have had more settings
+                old.unlink()  # left by an earlier report, perhaps with more settings
         for name, text in texts.items():
             (out / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     if keep_runs:

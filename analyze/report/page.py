@@ -29,25 +29,25 @@ from analyze.runs.run import as_text
 from analyze.runs.scored import OF_EQUAL_MASS, VERSION, ScoredRun
 
 METHOD = (
-    "Everything is computed in float64 from the raw test logits that the runs saved, which were "
-    "read once, with the last weights. ECE has 15 bins of equal width (Guo et al. 2017).",
-    "One temperature per run, fitted on its validation images by NLL; the test images have no "
-    "part in it.",
-    "A difference is loss minus reference with the same seed on the same test images. For means "
-    "over images (accuracy, NLL, Brier, ECE and those after temperature) seeds and images are "
-    "both random in its interval; for the others the seeds alone.",
-    "Verdicts are for accuracy, NLL, ECE and NLL at T, corrected together by Holm's method, and "
-    "need three seeds. All other metrics are exploratory.",
-    "Null ECE: the mean ECE of a perfectly calibrated model with these confidences at this "
-    "number of images, by 200 draws of labels. An ECE below it is indistinguishable from "
-    "calibrated.",
+    "All metrics are computed in float64 from the raw test logits of the final weights. ECE has "
+    "15 bins of equal width (Guo et al. 2017).",
+    "Each run has one temperature, fitted on its validation images by NLL. The test images play "
+    "no part in it.",
+    "A difference is loss minus reference, with the same seed on the same test images. For means "
+    "over images (accuracy, NLL, Brier, ECE and their values after temperature), its interval "
+    "treats both seeds and images as random. For other metrics only seeds are random.",
+    "Accuracy, NLL, ECE and NLL at T have verdicts. They need three seeds and are corrected "
+    "together by Holm's method. All other metrics are exploratory.",
+    "The null ECE is the mean ECE of a perfectly calibrated model with these confidences and "
+    "this number of images, from 200 simulations. An ECE below it is indistinguishable from "
+    "perfect calibration.",
 )
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the page: its SVG, and the words around it."""
+    """A figure of the page: its SVG, title and caption."""
 
     name: str
     title: str
@@ -56,8 +56,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Plain:
-    """A table of texts; the first `texts` + 1 columns are words, the others numbers."""
+class TextTable:
+    """A table of texts: words in the first `texts` + 1 columns, numbers in the others."""
 
     head: list[str]
     texts: int
@@ -74,14 +74,14 @@ def render_page(
     """The page: summary, losses, figures, differences, runs, method.
 
     Args:
-        report: What it is about.
-        figures: In their order; their SVG goes in as it is, all other text is escaped.
+        report: The report.
+        figures: In order. Their SVG is inserted unchanged; all other text is escaped.
         colours: The colour of each loss in the figures.
-        command: Makes the report again.
-        published: Figures of a paper to stand beside ours.
+        command: The command line that reproduces the report.
+        published: Values of a paper to show beside ours.
 
     Returns:
-        HTML that needs no other file; the same report gives the same text.
+        Self-contained HTML. Equal reports give identical text.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analyze.report"),
@@ -131,16 +131,16 @@ def render_page(
 
 
 def _with_minus_signs(text: str) -> str:
-    """Hyphens before numbers as minus signs, which do not break lines."""
+    """The text with true minus signs before numbers, where lines do not break."""
     return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text)
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
 
 
 def _images(report: Report) -> str:
-    sizes = sorted({one.size for one in report.evaluated})
+    sizes = sorted({scored.size for scored in report.evaluated})
     return " or ".join(f"{size:,}" for size in sizes)
 
 
@@ -151,8 +151,8 @@ def _title(report: Report) -> str:
     return f"Losses compared{': ' if about else ''}{' on '.join(about)}"
 
 
-def _all_metrics(report: Report) -> Plain:
-    """A row for each setting, loss and metric: mean, sd, difference and interval."""
+def _all_metrics(report: Report) -> TextTable:
+    """One row per setting, loss and metric: mean, sd, difference and interval."""
     keys = [*report.options, "loss"]
     compared = report.comparisons.set_index([*keys, "metric"])
     rows = []
@@ -174,7 +174,7 @@ def _all_metrics(report: Report) -> Plain:
                 ]
             )
     head = [*keys, "metric", "mean", "sd", "difference", "low", "high"]
-    return Plain(head, len(keys), rows)
+    return TextTable(head, len(keys), rows)
 
 
 def _exploratory(name: str, difference: Any) -> list[str]:  # noqa: ANN401 (a row of pandas)
@@ -186,7 +186,7 @@ def _exploratory(name: str, difference: Any) -> list[str]:  # noqa: ANN401 (a ro
     ]
 
 
-def _runs(report: Report) -> Plain:
+def _runs(report: Report) -> TextTable:
     shown = ("accuracy", "nll", "ece", "temperature", "nll_ts", "ece_ts")
     rows = [
         [
@@ -205,30 +205,32 @@ def _runs(report: Report) -> Plain:
         for row in report.runs.to_dict("records")
     ]
     head = [*report.options, "loss", "run", "seed", *(SHOWN[name] for name in shown), "seconds"]
-    return Plain(head, len(report.options) + 1, rows)
+    return TextTable(head, len(report.options) + 1, rows)
 
 
 def _of_earlier_versions(evaluated: Sequence[ScoredRun]) -> list[str]:
-    """What is to be said of runs that were kept when metrics were defined otherwise."""
-    if all(one.version == VERSION for one in evaluated):
+    """A note on runs that were kept under earlier definitions of the metrics."""
+    if all(scored.version == VERSION for scored in evaluated):
         return []
-    losses = ", ".join(sorted({one.run.loss for one in evaluated if one.version != VERSION}))
+    losses = ", ".join(
+        sorted({scored.run.loss for scored in evaluated if scored.version != VERSION})
+    )
     return [
-        f"The runs of {losses} were kept by an earlier version, without their predictions: their "
-        f"{', '.join(OF_EQUAL_MASS)} may depend on the order of the images where confidences are "
-        "tied, as where they are exactly 1. No other figure does."
+        f"The runs of {losses} were kept by an earlier version, without predictions. Their "
+        f"{', '.join(OF_EQUAL_MASS)} may depend on the order of images with tied confidences, for "
+        "example of exactly 1. No other value does."
     ]
 
 
 def _trained_with(evaluated: Sequence[ScoredRun]) -> list[tuple[str, str]]:
-    """Code, versions and hardware of the runs: every value that occurs."""
-    found: dict[str, set[str]] = {}
-    for one in evaluated:
-        described = one.run.described
+    """Code, versions and hardware of the runs, with every value that occurs."""
+    values_of: dict[str, set[str]] = {}
+    for scored in evaluated:
+        described = scored.run.described
         flat = {name: described.get(name) for name in ("commit", "device", "processes")}
         for group in ("versions", "hardware"):
             flat |= described.get(group) or {}
         for name, value in flat.items():
             if value is not None:
-                found.setdefault(name, set()).add(as_text(value))
-    return [(name, "; ".join(sorted(values))) for name, values in found.items()]
+                values_of.setdefault(name, set()).add(as_text(value))
+    return [(name, "; ".join(sorted(values))) for name, values in values_of.items()]

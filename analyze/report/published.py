@@ -1,4 +1,4 @@
-"""Published figures, to stand beside a study's own."""
+"""Published results, to be shown beside those of a study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from analyze.runs.scored import ScoredRun, is_kept
 
 @dataclass(frozen=True)
 class Published:
-    """A table of ours beside a paper's.
+    """A table of our results beside those of a paper.
 
     Attributes:
-        source: Whose figures they are.
-        caption: What the cells say.
+        source: The paper.
+        caption: The content of a cell.
         head, rows: The table; the first column names the losses.
-        recipe: (name, here, published) of what was done differently.
+        recipe: Differences between the recipes: (name, here, published).
     """
 
     source: str
@@ -37,14 +37,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Paper:
-    """What a paper reports: cells by data set and model, by loss, and its recipe.
+    """The results of a paper by data set, model and loss, and its recipe.
 
     Attributes:
-        source: Authors, year, title.
+        source: Authors, year, title, arXiv number.
         cells: Column -> loss spec -> cell.
-        cell: What a cell says.
-        criterion: How it fitted the temperature: "nll" or "ece".
-        nll: Whether its cells give NLL too.
+        cell: The content of a cell.
+        criterion: The criterion by which it fits the temperature: "nll" or "ece".
+        nll: Whether its cells include NLL.
         recipe: Option -> value.
     """
 
@@ -57,7 +57,8 @@ class Paper:
 
 
 MUKHOTI = Paper(
-    source="Mukhoti et al. 2020, Calibrating Deep Neural Networks using Focal Loss",
+    source="Mukhoti et al. 2020, Calibrating Deep Neural Networks using Focal Loss "
+    "(arXiv:2002.09437)",
     cell="error %; ECE % before → after temperature (T)",
     criterion="ece",
     nll=False,
@@ -104,7 +105,7 @@ MUKHOTI = Paper(
     },
 )
 GUO = Paper(
-    source="Guo et al. 2017, On Calibration of Modern Neural Networks",
+    source="Guo et al. 2017, On Calibration of Modern Neural Networks (arXiv:1706.04599)",
     cell="error %; ECE % before → after temperature; NLL before → after",
     criterion="nll",
     nll=True,
@@ -123,26 +124,26 @@ PAPERS = {"mukhoti": MUKHOTI, "guo": GUO}
 
 
 def beside(report: Report, layout: str) -> Published:
-    """Our losses in a paper's form, with its rows beside them.
+    """Our results in the form of a paper, beside the paper's own.
 
     Args:
-        report: Ours.
+        report: Our report.
         layout: A name in PAPERS.
 
     Raises:
-        UsageError: The paper's way to fit the temperature needs predictions, and a run has none.
+        UsageError: The paper's criterion for the temperature needs predictions that a run lacks.
     """
     paper = PAPERS[layout]
-    kept = [one.run.path.name for one in report.evaluated if is_kept(one.run)]
+    kept = [scored.run.path.name for scored in report.evaluated if is_kept(scored.run)]
     if kept and paper.criterion == "ece":
         raise UsageError(
-            f"--layout {layout} fits the temperature by validation ECE, for which {kept[0]} has "
-            f"no {PREDICTIONS}: take the runs that it was kept from"
+            f"--layout {layout} fits the temperature by validation ECE, but {kept[0]} has no "
+            f"{PREDICTIONS}: use the original runs"
         )
     ours: dict[str, dict[str, list[ScoredRun]]] = {}
-    for one in report.evaluated:
-        column = setting_title(option_texts(one.run.setting, report.options))
-        ours.setdefault(column, {}).setdefault(one.run.loss, []).append(one)
+    for scored in report.evaluated:
+        column = setting_title(option_texts(scored.run.setting, report.options))
+        ours.setdefault(column, {}).setdefault(scored.run.loss, []).append(scored)
     theirs = {name: cells for name, cells in paper.cells.items() if _is_about(report, name)}
     losses = sorted({loss for group in ours.values() for loss in group})
     losses += [
@@ -163,32 +164,33 @@ def beside(report: Report, layout: str) -> Published:
 
 
 def _is_about(report: Report, column: str) -> bool:
-    """Whether a paper's column is on our data set; all are where ours has another name."""
+    """Whether a column of the paper is on our data set; True if ours is none of the paper's."""
     dataset = as_text(report.fixed.get("dataset", ""))
-    known = {"cifar10": "CIFAR-10 ", "cifar100": "CIFAR-100 "}
-    return column.startswith(known.get(dataset, ""))
+    prefixes = {"cifar10": "CIFAR-10 ", "cifar100": "CIFAR-100 "}
+    return column.startswith(prefixes.get(dataset, ""))
 
 
 def _cell(runs: Sequence[ScoredRun], paper: Paper) -> str:
-    """The means over seeds in the paper's form."""
+    """The means over seeds in the form of the paper."""
     if not runs:
         return ""
-    before = 100 * np.mean([one.metrics["ece"] for one in runs])
-    error = 100 * (1 - np.mean([one.metrics["accuracy"] for one in runs]))
+    before = 100 * np.mean([scored.metrics["ece"] for scored in runs])
+    error = 100 * (1 - np.mean([scored.metrics["accuracy"] for scored in runs]))
     if paper.criterion == "nll":
-        after, t = [one.metrics["ece_ts"] for one in runs], [one.temperature for one in runs]
+        after = [scored.metrics["ece_ts"] for scored in runs]
+        t = [scored.temperature for scored in runs]
     else:
-        after, t = map(list, zip(*(_by_ece(one) for one in runs), strict=True))
+        after, t = map(list, zip(*(_at_best_ece(scored) for scored in runs), strict=True))
     text = f"{error:.2f}; {before:.2f} → {100 * np.mean(after):.2f}"
     if not paper.nll:
         return f"{text} ({np.mean(t):.1f})"
-    nll = [np.mean([one.metrics[name] for one in runs]) for name in ("nll", "nll_ts")]
+    nll = [np.mean([scored.metrics[name] for scored in runs]) for name in ("nll", "nll_ts")]
     return f"{text}; {nll[0]:.4f} → {nll[1]:.4f}"
 
 
-def _by_ece(one: ScoredRun) -> tuple[float, float]:
+def _at_best_ece(scored: ScoredRun) -> tuple[float, float]:
     """Test ECE at the temperature with the lowest validation ECE, and that temperature."""
-    predictions = load_predictions(one.run.path / PREDICTIONS)
+    predictions = load_predictions(scored.run.path / PREDICTIONS)
     test, val = predictions.test, predictions.val
     assert val is not None, "score_run leaves such a run out"
     t = fit_temperature(val.logits, val.targets, criterion="ece").value
@@ -197,12 +199,12 @@ def _by_ece(one: ScoredRun) -> tuple[float, float]:
 
 
 def _recipe(report: Report, paper: Paper) -> list[tuple[str, str, str]]:
-    """Where the recipes differ; an option that varies here says so."""
+    """The differences between the recipes; "varies" for an option that varies here."""
     counts = report.losses["seeds"]
     seeds = " to ".join(str(n) for n in sorted({counts.min(), counts.max()}))
     here = {name: as_text(value) for name, value in report.fixed.items()}
     here |= {"seeds": seeds, "temperature": f"by validation {paper.criterion.upper()}"}
     if paper.criterion == "ece":
-        here["temperature"] = paper.recipe["temperature"]  # the one in the table above
+        here["temperature"] = paper.recipe["temperature"]  # the criterion of the table above
     rows = [(n, here.get(n, "varies"), there) for n, there in paper.recipe.items()]
     return [(n, ours, theirs) for n, ours, theirs in rows if ours != theirs]

@@ -1,6 +1,6 @@
-"""What a report found, in sentences: each derived from the rows of comparisons.csv, and no more.
+"""The findings of a report in sentences, each derived from rows of comparisons.csv.
 
-A difference is called one only where its row has a verdict for it.
+A difference is stated only if its row has that verdict.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ CALLED = ("better", "worse")
 
 @dataclass(frozen=True)
 class Summary:
-    """What was found.
+    """The findings.
 
     Attributes:
         overall: One sentence on all primary comparisons.
-        losses: A text for each loss, by setting ("" where there is only one).
+        losses: A text for each loss, by setting ("" if there is only one).
     """
 
     overall: str
@@ -33,23 +33,23 @@ class Summary:
 
 def summarise(report: Report) -> Summary:
     """The comparisons in plain words, and what could not be compared."""
-    found = compared_in_words(report.comparisons, report.options)
-    if not found.losses:
-        found = Summary(nothing_compared(report.losses, report.reference), {})
+    summary = compared_in_words(report.comparisons, report.options)
+    if not summary.losses:
+        summary = Summary(nothing_compared(report.losses, report.reference), {})
     losses = {}
     for setting, rows in by_setting(report.losses, report.options):
         compared = set(within(report.comparisons, setting)["loss"])
-        said = found.losses.get(setting_title(setting), [])
-        if said := said + _lost(rows, compared, report.reference):
-            losses[setting_title(setting)] = said
-    return Summary(found.overall, losses)
+        sentences = summary.losses.get(setting_title(setting), [])
+        if sentences := sentences + _lost(rows, compared, report.reference):
+            losses[setting_title(setting)] = sentences
+    return Summary(summary.overall, losses)
 
 
 def compared_in_words(comparisons: pd.DataFrame, options: Sequence[str] = ()) -> Summary:
     """The comparisons in plain words.
 
     Args:
-        comparisons: As `analyze.comparison.comparisons.compare` makes it.
+        comparisons: The table of `analyze.comparison.comparisons.compare`.
         options: Its first columns, the options that vary between settings.
     """
     primary = comparisons[comparisons["metric"].isin(PRIMARY)]
@@ -65,10 +65,10 @@ def compared_in_words(comparisons: pd.DataFrame, options: Sequence[str] = ()) ->
 
 
 def nothing_compared(losses: pd.DataFrame, reference: str) -> str:
-    """Why there is no comparison at all, and what to do.
+    """Why there is no comparison at all, with a remedy.
 
     Args:
-        losses: As `analyze.comparison.tables.losses_table` makes it.
+        losses: The table of `analyze.comparison.tables.losses_table`.
         reference: The loss that the others would be compared to.
     """
     trained = losses[losses["seeds"] > 0]["loss"]
@@ -84,7 +84,7 @@ def nothing_compared(losses: pd.DataFrame, reference: str) -> str:
 
 
 def _lost(losses: pd.DataFrame, compared: set[str], reference: str) -> list[str]:
-    """What is not in the comparisons of a setting, as far as it is known."""
+    """Sentences on losses and seeds that the comparisons of a setting lack."""
     sentences = []
     for row in losses.to_dict("records"):
         loss, seeds, diverged = row["loss"], row["seeds"], row["diverged"]
@@ -94,8 +94,8 @@ def _lost(losses: pd.DataFrame, compared: set[str], reference: str) -> list[str]
             sentences.append(f"{loss} shares no seed with {reference}, so it is not compared.")
         elif diverged:
             sentences.append(
-                f"{loss} diverged with {diverged} of {seeds + diverged} seeds: what is said of it "
-                "holds for the others alone."
+                f"{loss} diverged with {diverged} of {seeds + diverged} seeds: statements about "
+                "it hold only for the others."
             )
     return sentences
 
@@ -115,21 +115,18 @@ def _overall(primary: pd.DataFrame) -> str:
 
 
 def _compared(loss: str, rows: pd.DataFrame) -> str:
-    """All that is said of one loss; `rows` are its primary comparisons, by metric."""
+    """The sentences on one loss; `rows` are its primary comparisons, by metric."""
     first = rows.iloc[0]
     reference, seeds = first["reference"], int(first["seeds"])
     if first["verdict"] == IDENTICAL:
         return f"The results of {loss} are those of {reference}, to the last bit: nothing to test."
     if seeds < FEWEST_SEEDS:
         has = "one seed" if seeds == 1 else f"{seeds} seeds"
-        return (
-            f"{loss} has {has} in common with {reference}: no verdict, which needs {FEWEST_SEEDS}."
-        )
+        return f"{loss} has {has} in common with {reference}: a verdict needs {FEWEST_SEEDS}."
     sentences = [f"Over {seeds} seeds, {_accuracy(loss, rows.loc['accuracy'])}."]
     if rows.loc["ece", "scale_arbitrary"]:
         sentences.append(
-            "Before temperature the scale of the scores is arbitrary, "
-            "so that their ECE and NLL say nothing."
+            "Before temperature the scale of the scores is arbitrary, so ECE and NLL mean nothing."
         )
     else:
         sentences.append(f"Before temperature {_calibration(rows)}.")
@@ -154,13 +151,13 @@ def _calibration(rows: pd.DataFrame) -> str:
     if ece["verdict"] in CALLED:
         size = formatted("ece", abs(ece["difference"]))
         lower = "lower" if ece["difference"] < 0 else "higher"
-        said = f"it is {ece['verdict']} calibrated (ECE {size} points {lower}, {_interval(ece)})"
+        text = f"it is {ece['verdict']} calibrated (ECE {size} points {lower}, {_interval(ece)})"
     else:
-        said = (
+        text = (
             f"the two {_undecided(ece)} in ECE "
             f"({formatted('ece', ece['difference'], signed=True)} points, {_interval(ece)})"
         )
-    return f"{said}, and {_nll(nll)}"
+    return f"{text}, and {_nll(nll)}"
 
 
 def _nll(row: pd.Series) -> str:

@@ -12,7 +12,7 @@ from analyze.runs.run import as_text
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints, setting by setting, the losses and their differences to the reference."""
+    """Prints the losses and their differences from the reference, setting by setting."""
     shown = ("model", "dataset", "epochs")
     about = [f"{name} {as_text(report.fixed[name])}" for name in shown if name in report.fixed]
     console.print(Text(", ".join([f"{len(report.evaluated)} runs", *about])))
@@ -51,7 +51,7 @@ def _text(cell: Cell) -> Text:
 
 
 def _differences(rows: list[list[str]], reference: str) -> Table:
-    heading = Text(f"difference to {one_line(reference)}")
+    heading = Text(f"difference from {one_line(reference)}")
     table = Table(title=heading, title_justify="left")
     for title in DIFFERENCES:
         left = title in ("loss", "metric", "verdict")

@@ -1,4 +1,4 @@
-"""`--to-wandb`: a report as a run of job type analysis."""
+"""`--to-wandb`: logs a report as a W&B run of job type analysis."""
 
 import sys
 from pathlib import Path
@@ -6,16 +6,16 @@ from typing import Any
 
 from analyze.comparison.report import Report
 from analyze.errors import UsageError
-from analyze.runs.sources.wandb_client import PATIENCE, has_key, in_one_line, quiet
+from analyze.runs.sources.wandb_client import TIMEOUT, as_usage_errors, has_key, quiet
 
 _SLOWEST = 120  # seconds, for the upload
 
 
 def parse_target(target: str) -> tuple[str | None, str]:
-    """Entity, None for the default one, and project.
+    """Entity (None for the default) and project.
 
     Raises:
-        UsageError: Another form than PROJECT or ENTITY/PROJECT.
+        UsageError: The target is neither PROJECT nor ENTITY/PROJECT.
 
     Example:
         >>> parse_target("resnet-losses"), parse_target("me/resnet-losses")
@@ -28,25 +28,25 @@ def parse_target(target: str) -> tuple[str | None, str]:
 
 
 def log_report(report: Report, out: Path, target: str) -> str:
-    """Logs a report that has been written: its tables, its figures, its page, and all its files.
+    """Logs a report that has been written: its tables, figures, page and files.
 
-    The tables are W&B tables, the page and the figures media, the files one artifact of type
-    report. Without an API key, or without an answer of the server in ten seconds, the run is
-    offline, in `out/wandb`.
+    Tables become W&B tables, the page and the figures become media, and all files together one
+    artifact of type report. Without an API key, or if the server does not answer within ten
+    seconds, the run is offline, in `out/wandb`.
 
     Args:
         report: From `build_report`.
-        out: The folder that it was written to.
+        out: The folder to which it was written.
         target: ENTITY/PROJECT, or PROJECT of the default entity.
 
     Returns:
-        Where it went: the run's URL, or its offline folder.
+        The URL of the run, or its offline folder.
 
     Raises:
-        UsageError: Another form of target, or an upload that failed.
+        UsageError: The target has another form, or the upload failed.
     """
     entity, project = parse_target(target)
-    with in_one_line(f"--to-wandb {target}"), quiet():
+    with as_usage_errors(f"--to-wandb {target}"), quiet():
         run = _begin(report, out, entity, project)
         _log(run, report, out)
         run.finish()
@@ -60,7 +60,7 @@ def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any: 
 
     def begin(mode: Any) -> Any:  # noqa: ANN401
         settings = wandb.Settings(
-            init_timeout=PATIENCE,
+            init_timeout=TIMEOUT,
             finish_timeout=_SLOWEST,
             silent=True,
             console="off",
@@ -75,7 +75,7 @@ def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any: 
             config={"reference": report.reference, "setting": report.fixed},
             dir=out,
             mode=mode,
-            reinit="create_new",  # whoever calls this may have a run of their own
+            reinit="create_new",  # the caller may have a run in progress
             settings=settings,
         )
 
@@ -84,26 +84,26 @@ def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any: 
     try:
         return begin(None)  # online, unless WANDB_MODE says otherwise
     except wandb.errors.CommError as error:
-        said = str(error).partition("\n")[0]
-        print(f"W&B does not answer ({said}); logging offline", file=sys.stderr)
-        wandb.teardown()  # forget the attempt
+        message = str(error).partition("\n")[0]
+        print(f"W&B does not answer ({message}); logging offline", file=sys.stderr)
+        wandb.teardown()  # discard the failed attempt
         return begin("offline")
 
 
 def _log(run: Any, report: Report, out: Path) -> None:  # noqa: ANN401
     import wandb
 
-    shown: dict[str, Any] = {
-        # a column may have figures and gaps, which the table would take for two types
+    logged: dict[str, Any] = {
+        # Allow mixed types: W&B takes a column with numbers and gaps for one of two types.
         name: wandb.Table(dataframe=table, allow_mixed_types=True)
         for name, table in report.tables.items()
     }
-    shown["report"] = wandb.Html(str(out / "index.html"), inject=False)
+    logged["report"] = wandb.Html(str(out / "index.html"), inject=False)
     for figure in sorted((out / "figures").glob("*.svg")):
-        shown[f"figures/{figure.stem}"] = wandb.Html(
+        logged[f"figures/{figure.stem}"] = wandb.Html(
             figure.read_text(encoding="utf-8"), inject=False
         )
-    run.log(shown)
+    run.log(logged)
 
     files = wandb.Artifact(f"report-{run.id}", type="report")
     for path in sorted(out.rglob("*")):

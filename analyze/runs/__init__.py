@@ -1,1 +1,1 @@
-"""Finding runs, in folders or on W&B, and scoring each."""
+"""Finds runs, in folders or on W&B, and scores each once."""

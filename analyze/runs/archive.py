@@ -1,4 +1,4 @@
-"""Loads saved predictions without trusting the file."""
+"""Loads saved predictions from untrusted files."""
 
 import zipfile
 import zlib
@@ -17,9 +17,9 @@ _SAVE = "np.savez('mine.npz', test_logits=..., test_targets=...)"
 
 @dataclass(frozen=True)
 class Split:
-    """Logits (N, C), targets (N,) and, where they were saved, the examples' indices (N,).
+    """Logits (N, C), targets (N,) and, if saved, the indices of the examples (N,).
 
-    With `probabilities`, what `logits` holds are probabilities instead, exact zeros among them.
+    With `probabilities`, `logits` holds probabilities, which may be exactly 0.
     """
 
     logits: NDArray[Any]
@@ -30,27 +30,28 @@ class Split:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The test split, and the validation split where there is one."""
+    """The test split, and the validation split if there is one."""
 
     test: Split
     val: Split | None
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Reads `test_logits, test_targets`, and `val_...` and `..._index` where present, of an npz.
+    """Reads `test_logits` and `test_targets` from an npz file, and `val_...` and `..._index`.
 
-    `test_probs` and `val_probs` may stand for the logits. Nothing is unpickled.
+    The last two are optional. `test_probs` and `val_probs` may replace the logits. Nothing is
+    unpickled.
 
     Raises:
-        UsageError: One line with what is wrong: no such file, not an npz, truncated, pickled,
-            `test_logits` missing, arrays that cannot be scored, or splits with different numbers
-            of classes.
+        UsageError: The file is missing, truncated, pickled or no npz file; it lacks
+            `test_logits`; its arrays cannot be scored; or its splits differ in the number of
+            classes.
     """
     arrays = load_arrays(path)
     if not {"test_logits", "test_probs"} & arrays.keys():
         raise UsageError(
-            f"has no test_logits; it holds: {', '.join(arrays) or 'nothing'} (probabilities are "
-            "to be called test_probs)"
+            f"has no test_logits; it holds: {', '.join(arrays) or 'nothing'} (call probabilities "
+            "test_probs)"
         )
     test = _split(arrays, "test")
     val = _split(arrays, "val") if {"val_logits", "val_probs"} & arrays.keys() else None
@@ -63,10 +64,10 @@ def load_predictions(path: Path) -> Predictions:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file by name; nothing is unpickled.
+    """The arrays of an npz file by name. Nothing is unpickled.
 
     Raises:
-        UsageError: One line with what is wrong with the file.
+        UsageError: The file cannot be read or is no npz file.
     """
     try:
         with path.open("rb") as file:
@@ -78,14 +79,14 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _other_format(file: BinaryIO) -> str | None:
-    """What the file is instead of an npz file, and what to do; None for an npz file."""
+    """The actual format of a file that is no npz file, with a remedy; None for an npz file."""
     start = file.read(6)
     if start == b"\x93NUMPY":
-        return f"is no npz file but an .npy file, of one array: {_SAVE}"
+        return f"is an .npy file with a single array, not an npz file: {_SAVE}"
     if start[:1] == b"\x80":  # the first byte of a pickle
         return (
-            "is no npz file but a pickle, perhaps of torch.save, and nothing is unpickled here: "
-            f"load it where you trust it, then {_SAVE}"
+            "is a pickle, perhaps of torch.save, not an npz file; nothing is unpickled here: "
+            f"load it yourself if you trust it, then {_SAVE}"
         )
     if not zipfile.is_zipfile(file):
         return "is no npz file, or a truncated one"
@@ -93,8 +94,8 @@ def _other_format(file: BinaryIO) -> str | None:
     with zipfile.ZipFile(file) as archive:
         if any(name.endswith("/data.pkl") for name in archive.namelist()):
             return (
-                "is no npz file but one of torch.save, and nothing is unpickled here: torch.load "
-                f"it, then {_SAVE}, tensors as .numpy()"
+                "is a torch.save file, not an npz file; nothing is unpickled here: load it with "
+                f"torch.load, then {_SAVE} with tensors as .numpy()"
             )
     file.seek(0)
     return None
@@ -115,13 +116,13 @@ def _arrays(file: BinaryIO) -> dict[str, NDArray[Any]]:
 def _split(arrays: dict[str, NDArray[Any]], name: str) -> Split:
     kinds = [kind for kind in ("logits", "probs") if f"{name}_{kind}" in arrays]
     if len(kinds) > 1:
-        raise UsageError(f"has {name}_logits and {name}_probs: leave one out")
+        raise UsageError(f"has both {name}_logits and {name}_probs: leave one out")
     if f"{name}_targets" not in arrays:
         raise UsageError(f"has {name}_{kinds[0]} but no {name}_targets")
     logits, targets = (np.asarray(arrays[f"{name}_{kind}"]) for kind in (kinds[0], "targets"))
     probabilities = kinds[0] == "probs"
-    if said := problem(logits, targets, probabilities=probabilities):
-        raise UsageError(f"{name}_{said}")
+    if message := problem(logits, targets, probabilities=probabilities):
+        raise UsageError(f"{name}_{message}")
     index = arrays.get(f"{name}_index")
     if index is not None:
         if index.shape != targets.shape or index.dtype.kind not in "iu":
@@ -130,7 +131,7 @@ def _split(arrays: dict[str, NDArray[Any]], name: str) -> Split:
                 f"got {index.dtype} of shape {index.shape}"
             )
         if len(np.unique(index)) != len(index):
-            raise UsageError(f"{name}_index names an example twice")
+            raise UsageError(f"{name}_index lists an example twice")
         index = index.astype(np.int64, copy=False)
     return Split(logits, targets.astype(np.int64, copy=False), index, probabilities)
 

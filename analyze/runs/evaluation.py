@@ -1,4 +1,4 @@
-"""Scores runs: each once, from its predictions, before and after temperature."""
+"""Scores each run once, from its predictions, before and after temperature."""
 
 import hashlib
 import zipfile
@@ -27,57 +27,57 @@ from analyze.runs.scored import (
     read_kept,
     write_cached,
 )
-from analyze.runs.sources.parallel import in_processes
+from analyze.runs.sources.parallel import map_processes
 
-AT_ONCE = 2**31  # bytes of predictions that are in memory together, of runs that have so many
+MEMORY = 2**31  # bytes: runs scored in parallel hold at most this much of predictions
 
 
 def score_runs(runs: Sequence[Run]) -> list[ScoredRun | LeftOut]:
-    """As `score_run`, of many runs, on all cores where predictions have to be scored."""
-    found = [_known(run) for run in runs]
-    todo = [run for run, known in zip(runs, found, strict=True) if known is None]
+    """As `score_run`, for many runs: all cores share those that have to be scored."""
+    stored = [_stored(run) for run in runs]
+    todo = [run for run, scored in zip(runs, stored, strict=True) if scored is None]
     largest = max((_size(run) for run in todo), default=1)
-    at_most = max(1, AT_ONCE // largest)
-    fresh = in_processes(_from_predictions, todo, "scoring runs", at_most=at_most)
-    return [next(fresh) if known is None else known for known in found]
+    at_most = max(1, MEMORY // largest)
+    fresh = map_processes(_from_predictions, todo, "scoring runs", at_most=at_most)
+    return [next(fresh) if scored is None else scored for scored in stored]
 
 
 def score_run(run: Run) -> ScoredRun | LeftOut:
-    """A run's metrics and statistics, or why they cannot be had.
+    """A run's metrics and statistics, or why it cannot be scored.
 
-    They come from the file that is kept instead of its predictions, from what an earlier call
-    left beside the predictions, or from these.
+    They come from the file that replaces its predictions, from the cache beside its predictions,
+    or from the predictions.
     """
-    return _known(run) or _from_predictions(run)
+    return _stored(run) or _from_predictions(run)
 
 
 def same_examples(scored: Iterable[ScoredRun]) -> tuple[list[ScoredRun], list[LeftOut]]:
-    """Keeps, in each setting, the runs on the test examples that most of its runs have."""
-    scored = list(scored)
+    """Keeps, in each setting, the runs on the most common test examples; leaves out the rest."""
+    runs = list(scored)
     votes: dict[str, Counter[str]] = {}
-    for one in scored:
-        votes.setdefault(as_text(one.run.setting), Counter())[one.examples] += 1
+    for scored_run in runs:
+        votes.setdefault(as_text(scored_run.run.setting), Counter())[scored_run.examples] += 1
     usual = {setting: count.most_common(1)[0][0] for setting, count in votes.items()}
     kept, left_out = [], []
-    for one in scored:
-        if one.examples == usual[as_text(one.run.setting)]:
-            kept.append(one)
+    for scored_run in runs:
+        if scored_run.examples == usual[as_text(scored_run.run.setting)]:
+            kept.append(scored_run)
         else:
-            reason = "its test examples or their labels are not those of the setting's other runs"
-            left_out.append(one.run.left_out(reason))
+            reason = "its test examples or labels differ from those of most runs of this setting"
+            left_out.append(scored_run.run.left_out(reason))
     return kept, left_out
 
 
-def _known(run: Run) -> ScoredRun | LeftOut | None:
-    """The run without its predictions, where it is kept or was scored before."""
+def _stored(run: Run) -> ScoredRun | LeftOut | None:
+    """The run as kept or as scored before; None if its predictions must be scored."""
     if is_kept(run):
         try:
             return read_kept(run)
         except UsageError as error:
             return run.left_out(f"broken: {KEPT} {error}")
     key = _key(run)
-    known = read_cached(run, key) if key else None
-    return known and _beside_summary(known)
+    cached = read_cached(run, key) if key else None
+    return cached and _with_summary(cached)
 
 
 def _from_predictions(run: Run) -> ScoredRun | LeftOut:
@@ -88,7 +88,7 @@ def _from_predictions(run: Run) -> ScoredRun | LeftOut:
         return run.left_out(f"broken: {PREDICTIONS} {error}")
     test, val = predictions.test, predictions.val
     if test.probabilities or (val and val.probabilities):
-        return run.left_out(f"broken: {PREDICTIONS} has probabilities, a report needs logits")
+        return run.left_out(f"broken: {PREDICTIONS} has probabilities, but a report needs logits")
     if val is None:
         return run.left_out(f"broken: {PREDICTIONS} has no val_logits, so no temperature")
     if test.index is None:
@@ -96,7 +96,7 @@ def _from_predictions(run: Run) -> ScoredRun | LeftOut:
     scored = _scored(run, test, val)
     if key:
         write_cached(scored, key)
-    return _beside_summary(scored)
+    return _with_summary(scored)
 
 
 def _scored(run: Run, test: Split, val: Split) -> ScoredRun:
@@ -110,10 +110,10 @@ def _scored(run: Run, test: Split, val: Split) -> ScoredRun:
         for t in (1.0, temperature.value)
     )
     for suffix, scores in (("", before), ("_ts", after)):
-        names = [name for name, one in METRICS.items() if one.changes or not suffix]
-        found, added = metrics_of(scores, names=names), per_example(scores)
-        values |= {name + suffix: value for name, value in found.items()}
-        terms |= {name + suffix: added[name][order] for name in added if name in names}
+        names = [name for name, metric in METRICS.items() if metric.changes or not suffix]
+        by_name, all_terms = metrics_of(scores, names=names), per_example(scores)
+        values |= {name + suffix: value for name, value in by_name.items()}
+        terms |= {name + suffix: all_terms[name][order] for name in all_terms if name in names}
     for name, metric in METRICS.items():
         if metric.proper:
             values[f"{name}_calibration"] = values[name] - values[f"{name}_ts"]
@@ -143,17 +143,17 @@ def _examples(test: Split, order: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _beside_summary(scored: ScoredRun) -> ScoredRun | LeftOut:
-    """With what summary.json alone knows, unless it says otherwise than the predictions."""
+def _with_summary(scored: ScoredRun) -> ScoredRun | LeftOut:
+    """Adds the metrics that only summary.json has; leaves the run out if the two disagree."""
     values, summary = scored.metrics, scored.run.summary
     for name in ("accuracy", "nll"):
-        said = summary.get(f"test/{name}")
-        if isinstance(said, int | float) and not np.isclose(said, values[name], rtol=1e-5):
-            reason = f"{SUMMARY} has test/{name} {said:.6g}, {PREDICTIONS} {values[name]:.6g}"
+        recorded = summary.get(f"test/{name}")
+        if isinstance(recorded, int | float) and not np.isclose(recorded, values[name], rtol=1e-5):
+            reason = f"{SUMMARY} has test/{name} {recorded:.6g}, {PREDICTIONS} {values[name]:.6g}"
             return scored.run.left_out(f"broken: {reason}")
-    names = [one.name + suffix for suffix in ("", "_ts") for one in HUMAN]
-    told = {name: summary.get(f"test/{name}") for name in names}
-    numbers = {name: float(v) for name, v in told.items() if isinstance(v, int | float)}
+    names = [quantity.name + suffix for suffix in ("", "_ts") for quantity in HUMAN]
+    recorded_human = {name: summary.get(f"test/{name}") for name in names}
+    numbers = {name: float(v) for name, v in recorded_human.items() if isinstance(v, int | float)}
     return replace(scored, metrics=values | numbers)
 
 
@@ -165,23 +165,23 @@ def _size(run: Run) -> int:
 
 
 def _key(run: Run) -> str | None:
-    """Identifies the predictions and the code that scores them, without reading the predictions.
+    """Identifies the predictions and the scoring code, without reading the predictions.
 
-    The directory of a zip file has a checksum of everything that is in it.
+    An npz file is a zip archive, whose directory holds a checksum of each array.
     """
     path = run.path / PREDICTIONS
     try:
         with zipfile.ZipFile(path) as archive:
-            sums = [(one.filename, one.file_size, one.CRC) for one in archive.infolist()]
+            sums = [(array.filename, array.file_size, array.CRC) for array in archive.infolist()]
         status = path.stat()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return None  # whoever loads it says what is wrong
+        return None  # loading the file reports what is wrong with it
     return repr((_code(), status.st_size, status.st_mtime_ns, sums))
 
 
 @cache
 def _code() -> str:
-    """Identifies the code that scores: a changed formula must not meet old values."""
+    """Identifies the scoring code: a changed formula must invalidate cached values."""
     here = Path(__file__).parent
     sources = [path for room in (here, here.parent / "metrics") for path in room.glob("*.py")]
     digest = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())

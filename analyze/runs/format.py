@@ -1,14 +1,14 @@
-"""The run folder: the self-contained record of a run, and the source of truth about it.
+"""The run folder: a self-contained record, and the only source of truth about a run.
 
-config.json        the options as resolved, the code's commit, versions, hardware
-metrics.jsonl      a line per epoch
+config.json        resolved options, commit of the code, versions, hardware
+metrics.jsonl      one line per epoch
 predictions.npz    logits, targets and indices of the validation and test images
-checkpoints/       the newest two
+checkpoints/       the latest two checkpoints
 model.safetensors  the final weights
-summary.json       written last: its presence means that the run is finished
-log.txt            what the run printed, where a study trained it
-failure.json       why it failed, by the study
-.lock              held by the process that trains it
+summary.json       written last: its presence marks the run as finished
+log.txt            the run's output, if a study started it
+failure.json       why the run failed, written by the study
+.lock              held by the training process
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def load_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It holds none.
+        OSError: The file cannot be read.
+        ValueError: It holds no JSON object.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -45,10 +45,10 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none, or the file is damaged.
+    """The object in a JSON file; None if the file is missing or damaged.
 
     Raises:
-        UsageError: It cannot be read, so that nothing is known of it.
+        UsageError: The file exists but cannot be read.
     """
     try:
         return load_json(path)
@@ -59,10 +59,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The epochs in metrics.jsonl, without lines that a kill cut short; [] where there is none.
+    """The epochs in metrics.jsonl; [] if the file is missing.
+
+    Lines that a killed process left incomplete are skipped.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: The file cannot be read.
     """
     epochs = []
     try:
@@ -81,7 +83,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def count_epochs(folder: Path) -> int:
-    """How many epochs metrics.jsonl tells of; 0 where it cannot be read. For display only."""
+    """The number of epochs in metrics.jsonl, for display; 0 if it cannot be read."""
     try:
         return sum(line.endswith(b"\n") for line in _lines(folder))
     except OSError:
@@ -106,7 +108,7 @@ def to_lines(epochs: Iterable[Mapping[str, Any]]) -> str:
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401
-    """The value as JSON has it: null for NaN and infinities, at any depth."""
+    """The value with None for NaN and infinities at any depth: JSON has neither."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -121,13 +123,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_history(folder: Path, epochs: Iterable[Mapping[str, Any]]) -> None:
-    """Writes metrics.jsonl anew; see `replacing`."""
+    """Rewrites metrics.jsonl; see `replacing`."""
     with replacing(folder / METRICS) as temporary:
         temporary.write_text(to_lines(epochs), encoding="utf-8")
 
 
 def append_epoch(folder: Path, epoch: Mapping[str, Any]) -> None:
-    """Adds a line to metrics.jsonl, and waits until it is on the disk."""
+    """Appends a line to metrics.jsonl and waits until it is on disk."""
     with (folder / METRICS).open("a", encoding="utf-8") as file:
         file.write(to_lines([epoch]))
         file.flush()
@@ -136,9 +138,9 @@ def append_epoch(folder: Path, epoch: Mapping[str, Any]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, whose file takes the other's place at the end.
+    """Yields a temporary path; at the end of the block its file replaces `path` atomically.
 
-    The file is complete or absent at any moment, and on the disk when the block has ended.
+    Readers see the old file or the complete new one. The new one is on disk after the block.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     yield temporary
@@ -148,7 +150,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Waits until a file, or the entries of a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

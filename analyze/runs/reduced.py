@@ -1,4 +1,4 @@
-"""Scores and logits reduced to the statistics that figures show."""
+"""Reduces scores and logits to the statistics in the figures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,12 @@ from analyze.metrics.binned import ece, null_ece
 from analyze.metrics.predictions import BINS, Floats, Integers, Scores, bin_index
 from analyze.metrics.selective import risk_curve
 
-FINE = 2 * BINS  # bins of the histograms of confidence; pairs of them are those of ECE
-POINTS = 200  # on a curve over coverage
+FINE = 2 * BINS  # bins of the confidence histograms; each pair makes one bin of ECE
+POINTS = 200  # on a risk-coverage curve
 BIN_NUMBERS = (5, 10, 15, 20, 30, 50, 100)
 TEMPERATURES = np.geomspace(0.1, 10.0, 41)
-NULL_DRAWS = 20  # a run and number of bins: seeds are averaged
-MOST_LOGITS = 4_000_000  # of which the curve over temperatures is computed
+NULL_DRAWS = 20  # per run and number of bins; few suffice, since seeds are averaged
+MOST_LOGITS = 4_000_000  # behind the NLL curve over temperatures; more are subsampled
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Stage:
     """A run's confidences on the test examples, before or after temperature.
 
     Attributes:
-        bins: Examples, their summed confidence, and how many are right, in FINE equal-width bins
-            (a, b], shape (3, FINE).
-        predicted: The same by predicted class, shape (3, C).
+        bins: Number of examples, their summed confidence and the number of correct ones, in FINE
+            equal-width bins (a, b], shape (3, FINE).
+        predicted: The same three by predicted class, shape (3, C).
         ece, null_ece: With each of BIN_NUMBERS bins.
     """
 
@@ -35,7 +35,7 @@ class Stage:
 
 
 def stage(scores: Scores, classes: int) -> Stage:
-    """The confidences of a set of scores."""
+    """Reduces the confidences of a set of scores."""
     confidence, correct = scores.confidence, scores.correct
     rng = np.random.default_rng(0)
     return Stage(
@@ -47,15 +47,15 @@ def stage(scores: Scores, classes: int) -> Stage:
 
 
 def risk_by_coverage(scores: Scores) -> Floats:
-    """The error among the most confident share of the examples, for POINTS shares up to 1."""
-    curve = risk_curve(scores.log_doubt, scores.correct)
-    shares = np.arange(1, POINTS + 1) / POINTS
-    risk: Floats = curve[np.ceil(shares * len(curve) - 1e-9).astype(int) - 1]
+    """The error rate among the most confident examples, at POINTS coverages up to 1."""
+    curve = risk_curve(scores.log_uncertainty, scores.correct)
+    coverages = np.arange(1, POINTS + 1) / POINTS
+    risk: Floats = curve[np.ceil(coverages * len(curve) - 1e-9).astype(int) - 1]
     return risk
 
 
 def nll_by_temperature(logits: Any, targets: Integers) -> Floats:  # noqa: ANN401 (any real dtype)
-    """Mean NLL at each of TEMPERATURES; of evenly spaced rows where there are too many."""
+    """Mean NLL at each of TEMPERATURES, over evenly spaced rows if there are too many."""
     step = -(-logits.size // MOST_LOGITS)
     z, y = logits[::step].astype(np.float64), targets[::step]
     z -= z.max(axis=1, keepdims=True)

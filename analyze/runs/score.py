@@ -1,4 +1,4 @@
-"""`python -m analyze score`: every metric of one file of logits, before and after temperature."""
+"""`python -m analyze score`: every metric of a file of logits, before and after temperature."""
 
 from functools import partial
 from typing import Any
@@ -20,13 +20,13 @@ from analyze.runs.archive import Predictions, Split
 
 
 def score_predictions(predictions: Predictions) -> dict[str, Any]:
-    """All metrics of the test split, before and, where there is validation, after temperature.
+    """All metrics of the test split, before temperature and, given validation, after it.
 
     Returns:
-        `n`, `classes`, `temperature`, `temperature_at_bound`, `temperature_bound` ("zero" or
-        "infinity" where it is at one), `before` and `after`, the last two with every metric as a
-        fraction; NLL is infinite where a label has probability 0. The temperature and `after`
-        are None without validation, and where a validation label has probability 0.
+        `n`, `classes`, `temperature`, `temperature_at_bound`, `temperature_bound` ("zero",
+        "infinity" or None), `before` and `after`. The last two hold every metric as a fraction.
+        NLL is infinite where a label has probability 0. The temperature and `after` are None
+        without validation, or if a validation label has probability 0.
     """
     test = predictions.test
     temperature = _temperature(predictions.val)
@@ -49,47 +49,51 @@ def _temperature(val: Split | None) -> Temperature | None:
 
 
 def hints(predictions: Predictions, result: dict[str, Any]) -> list[str]:
-    """What a reader of `score_predictions` should know before quoting it, a sentence each."""
-    found = []
+    """Caveats about a result of `score_predictions`, a sentence each."""
+    sentences = []
     test, val = predictions.test, predictions.val
     if test.probabilities:
         if impossible := impossible_labels(test.logits, test.targets):
-            found.append(f"labels of probability 0: {impossible:,}, so that NLL is infinite")
+            sentences.append(f"labels with probability 0: {impossible:,}, so NLL is infinite")
     elif problem(test.logits, test.targets, probabilities=True) is None:
-        found.append("test_logits sum to 1 as probabilities do: call them test_probs if they are")
+        sentences.append(
+            "test_logits sum to 1 in every row: if they are probabilities, call them test_probs"
+        )
     stages = [("before temperature", result["before"]), ("after temperature", result["after"])]
     for stage, values in stages:
         if not values:
             continue
         ece, floor, gap = values["ece"], values["null_ece"], values["signed_gap"]
         if ece < floor:
-            found.append(
+            sentences.append(
                 f"{stage}, ECE {ece:.2%} is below the noise floor of {result['n']:,} examples "
                 f"({floor:.2%}): indistinguishable from calibrated"
             )
         elif abs(gap) > floor:
             word = "over" if gap > 0 else "under"
-            found.append(f"{stage}, the model is {word}-confident by {abs(gap):.2%}")
+            sentences.append(f"{stage}, the model is {word}confident by {abs(gap):.2%}")
     if val is None:
-        found.append("no val_logits: no temperature, since fitting it on test would be cheating")
+        sentences.append(
+            "no val_logits, so no temperature: fitting it on test data would be cheating"
+        )
     elif result["temperature"] is None:
         impossible = impossible_labels(val.logits, val.targets)
-        found.append(
-            f"no temperature: validation labels of probability 0: {impossible:,}, so that NLL is "
-            "infinite at each; give logits, or leave no class without probability"
+        sentences.append(
+            f"no temperature: validation labels with probability 0: {impossible:,}, so NLL is "
+            "infinite at every temperature; provide logits, or probabilities above 0"
         )
     elif bound := result["temperature_bound"]:
-        found.append(
+        sentences.append(
             f"the temperature stopped at its bound, {result['temperature']:.4g}, which stands for "
             f"{bound}: {BOUND_REASONS[bound]}"
         )
-    return found
+    return sentences
 
 
 def print_score(
     predictions: Predictions, result: dict[str, Any], title: str, console: Console
 ) -> None:
-    """The readable form of what `score_predictions` found, with `hints`."""
+    """Prints a result of `score_predictions` as a table, with its `hints`."""
     console.print(Text(title), soft_wrap=True)
     table = Table()
     table.add_column("metric")
@@ -107,6 +111,6 @@ def print_score(
 
 
 def _number(name: str, value: float) -> str:
-    # areas under the risk are small: four decimals of the fraction itself
+    # AURC and E-AURC are small: show four decimals of the fraction
     percent = METRICS[name].unit == "%" and not name.endswith("aurc")
     return f"{value:.2%}" if percent else f"{value:.4f}"

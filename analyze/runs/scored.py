@@ -1,4 +1,4 @@
-"""A scored run, and the file that holds it, with the run's predictions or instead of them."""
+"""A scored run, and the files that store it beside its predictions or instead of them."""
 
 import tempfile
 from contextlib import suppress
@@ -18,13 +18,13 @@ from analyze.runs.format import PREDICTIONS, read_history
 from analyze.runs.reduced import BIN_NUMBERS, FINE, POINTS, TEMPERATURES, Stage
 from analyze.runs.run import Run
 
-KEPT = "reduced.npz"  # of a run that is kept without its predictions
-CACHED = "scored.npz"  # beside the predictions that it is of
+KEPT = "reduced.npz"  # replaces the predictions of a kept run
+CACHED = "scored.npz"  # lies beside the predictions that it was computed from
 VERSION = 2  # of the definitions of the metrics
-VERSIONS = (1, VERSION)  # that can be read
-OF_EQUAL_MASS = ("ada_ece", "l2_debiased", "ece_sweep")  # what version 2 changed
+VERSIONS = (1, VERSION)  # readable ones
+OF_EQUAL_MASS = ("ada_ece", "l2_debiased", "ece_sweep")  # redefined by version 2
 
-# Of the arrays below; None is the number of classes.
+# Shapes of the arrays in these files; None stands for the number of classes.
 _STAGE_SHAPES: dict[str, tuple[int | None, ...]] = {
     "bins": (3, FINE),
     "predicted": (3, None),
@@ -40,27 +40,27 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A run, its metrics on the test examples, and what figures show of it.
+    """A run with its metrics on the test examples and the statistics for figures.
 
     Attributes:
         run: The run.
-        temperature: Fitted on its validation split.
-        temperature_bound: What it stands for where no finite one is the best: see
+        temperature: The temperature fitted on its validation split.
+        temperature_bound: The bound that it stands for if NLL has no minimum: see
             `fit_temperature`.
-        metrics: Name -> value; NAME_ts is after temperature, `nll_calibration` and
-            `brier_calibration` are what the temperature takes away (what it leaves is the
-            refinement, NAME_ts), and `human_...` is there where summary.json has it.
-        per_example: The metrics that are means over examples, float64 (N,) each, in the order
-            of the examples' indices; {} of a run without predictions.
-        examples: Identifies the test examples and their labels.
-        size: N.
-        before, after: Its confidences, without temperature and at the fitted one.
-        targets: Examples, and how many are wrong, by true class, shape (2, C).
-        risk: Error among the most confident share, for POINTS shares up to 1.
+        metrics: Name -> value. NAME_ts is the value at the fitted temperature, which for NLL and
+            Brier is the refinement. `nll_calibration` and `brier_calibration` are the parts that
+            the temperature removes. `human_...` is present if summary.json has it.
+        per_example: Name -> per-example terms, float64 (N,), of each metric that is a mean, in
+            order of example index; {} for a run without predictions.
+        examples: A hash of the test examples and their labels.
+        size: N, the number of test examples.
+        before, after: Confidences before temperature and at the fitted one.
+        targets: Number of examples and of errors by true class, shape (2, C).
+        risk: Error rate among the most confident examples, at POINTS coverages up to 1.
         nll: Test NLL at each of TEMPERATURES.
-        validation: How many validation examples there are.
-        version: Of the definitions of the metrics: 1 cut ties of confidence into bins of equal
-            mass by the order of the rows; runs that were kept then still have such values.
+        validation: The number of validation examples.
+        version: Version of the definitions of the metrics. In version 1, bins of equal mass split
+            tied confidences by the order of the rows; runs kept then still have such values.
     """
 
     run: Run
@@ -80,7 +80,7 @@ class ScoredRun:
 
     @property
     def temperature_at_bound(self) -> bool:
-        """Whether no finite temperature is the best."""
+        """Whether NLL has no minimum at a finite temperature."""
         return self.temperature_bound is not None
 
     @cached_property
@@ -90,29 +90,29 @@ class ScoredRun:
 
 
 def is_kept(run: Run) -> bool:
-    """Whether a run's folder has what a report needs of it instead of its predictions."""
+    """Whether a run is kept without its predictions."""
     return (run.path / KEPT).is_file() and not (run.path / PREDICTIONS).exists()
 
 
 def read_kept(run: Run) -> ScoredRun:
-    """The run that is kept in a folder.
+    """Reads a run that is kept without its predictions.
 
     Raises:
-        UsageError: One line with what is wrong with the file.
+        UsageError: The file is damaged or has another version.
     """
     return _scored(run, load_arrays(run.path / KEPT))
 
 
 def write_kept(folder: Path, scored: ScoredRun) -> None:
-    """Keeps a run in a folder without its predictions; the same run gives the same bytes."""
+    """Stores a run without its predictions. Equal runs give identical bytes."""
     np.savez_compressed(folder / KEPT, **_arrays(scored))
 
 
 def read_cached(run: Run, key: str) -> ScoredRun | None:
-    """The run as `write_cached` left it with this key; None where there is no such thing."""
+    """The run that `write_cached` stored under this key; None if there is none."""
     try:
         arrays = load_arrays(run.path / CACHED)
-        if str(_one(arrays, "key", "U")) != key:
+        if str(_scalar(arrays, "key", "U")) != key:
             return None
         rows = dict(zip(map(str, arrays["terms"]), arrays["per_example"], strict=True))
         return _scored(run, arrays, rows)
@@ -121,7 +121,7 @@ def read_cached(run: Run, key: str) -> ScoredRun | None:
 
 
 def write_cached(scored: ScoredRun, key: str) -> None:
-    """Leaves the run in its own folder for the next report, where that can be written."""
+    """Stores the run in its folder for the next report, if the folder is writable."""
     terms, rows = list(scored.per_example), list(scored.per_example.values())
     folder = scored.run.path
     with suppress(OSError), tempfile.TemporaryDirectory(prefix=".scored", dir=folder) as fresh:
@@ -151,46 +151,46 @@ def _arrays(scored: ScoredRun) -> dict[str, Any]:
 def _scored(
     run: Run, arrays: dict[str, Any], per_example: dict[str, Floats] | None = None
 ) -> ScoredRun:
-    version = int(_one(arrays, "version", "iu"))
+    version = int(_scalar(arrays, "version", "iu"))
     if version not in VERSIONS:
-        known = " and ".join(map(str, VERSIONS))
-        raise UsageError(f"is of version {version}, this program reads {known}")
+        readable = " and ".join(map(str, VERSIONS))
+        raise UsageError(f"has version {version}, but this program reads {readable}")
     targets = _array(arrays, "targets")
     if targets.ndim != 2:
-        raise UsageError(f"is not as it was written: targets has shape {targets.shape}")
+        raise UsageError(f"is damaged: targets has shape {targets.shape}")
     classes = targets.shape[1]
     metrics, values = _array(arrays, "metrics"), _array(arrays, "values")
     if metrics.ndim != 1 or metrics.shape != values.shape or values.dtype.kind != "f":
-        raise UsageError("is not as it was written: metrics and values do not go together")
+        raise UsageError("is damaged: metrics and values do not match")
     before, after = (
         Stage(**_shaped(arrays, f"{when}_", _STAGE_SHAPES, classes))
         for when in ("before", "after")
     )
     return ScoredRun(
         run=run,
-        temperature=float(_one(arrays, "temperature", "f")),
+        temperature=float(_scalar(arrays, "temperature", "f")),
         temperature_bound=_bound(arrays),
         metrics=dict(zip(map(str, metrics), values.tolist(), strict=True)),
         per_example=per_example or {},
-        examples=str(_one(arrays, "examples", "U")),
-        size=int(_one(arrays, "size", "iu")),
+        examples=str(_scalar(arrays, "examples", "U")),
+        size=int(_scalar(arrays, "size", "iu")),
         before=before,
         after=after,
         **_shaped(arrays, "", _SHAPES, classes),
-        validation=int(_one(arrays, "validation", "iu")),
+        validation=int(_scalar(arrays, "validation", "iu")),
         version=version,
     )
 
 
 def _bound(arrays: dict[str, Any]) -> Bound | None:
-    """What the temperature stands for; version 1 said only that it was at .01 or at 100."""
-    if not _one(arrays, "temperature_at_bound", "b"):
+    """The bound of the temperature. Version 1 stored only its stand-in, .01 or 100."""
+    if not _scalar(arrays, "temperature_at_bound", "b"):
         return None
     if "temperature_bound" in arrays:
-        said = str(_one(arrays, "temperature_bound", "U"))
+        bound = str(_scalar(arrays, "temperature_bound", "U"))
     else:
-        said = "zero" if _one(arrays, "temperature", "f") < 1 else "infinity"
-    return "zero" if said == "zero" else "infinity"
+        bound = "zero" if _scalar(arrays, "temperature", "f") < 1 else "infinity"
+    return "zero" if bound == "zero" else "infinity"
 
 
 def _array(arrays: dict[str, Any], name: str) -> NDArray[Any]:
@@ -199,25 +199,23 @@ def _array(arrays: dict[str, Any], name: str) -> NDArray[Any]:
     return np.asarray(arrays[name])
 
 
-def _one(arrays: dict[str, Any], name: str, kinds: str) -> Any:  # noqa: ANN401
-    """The only element of an array that has one of these kinds of dtype."""
+def _scalar(arrays: dict[str, Any], name: str, kinds: str) -> Any:  # noqa: ANN401
+    """The element of a scalar array whose dtype has one of these kinds."""
     array = _array(arrays, name)
     if array.shape != () or array.dtype.kind not in kinds:
-        raise UsageError(
-            f"is not as it was written: {name} is {array.dtype} of shape {array.shape}"
-        )
+        raise UsageError(f"is damaged: {name} is {array.dtype} of shape {array.shape}")
     return array[()]
 
 
 def _shaped(
     arrays: dict[str, Any], prefix: str, shapes: dict[str, tuple[int | None, ...]], classes: int
 ) -> dict[str, Any]:
-    """The arrays of these names, which must be numbers and have these shapes."""
-    found = {}
+    """The named arrays, checked to be numbers of these shapes."""
+    checked = {}
     for name, shape in shapes.items():
-        found[name] = _array(arrays, prefix + name)
+        checked[name] = array = _array(arrays, prefix + name)
         expected = tuple(classes if size is None else size for size in shape)
-        if found[name].shape != expected or found[name].dtype.kind not in "iuf":
-            got = f"{found[name].shape} of {found[name].dtype}"
+        if array.shape != expected or array.dtype.kind not in "iuf":
+            got = f"{array.shape} of {array.dtype}"
             raise UsageError(f"{prefix}{name} must have shape {expected}, got {got}")
-    return found
+    return checked

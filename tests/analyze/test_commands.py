@@ -15,7 +15,7 @@ from analyze.__main__ import main
 from analyze.errors import UsageError
 from analyze.metrics.calibration import NAMES, fit_temperature, metrics
 from analyze.report import wandb_report
-from analyze.runs.sources.wandb_client import in_one_line
+from analyze.runs.sources.wandb_client import as_usage_errors
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,7 +68,7 @@ def test_without_validation_there_is_no_temperature(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["temperature"] is found["temperature_at_bound"] is found["after"] is None
     assert main(["score", path]) == 0
-    assert "no val_logits: no temperature" in capsys.readouterr().out
+    assert "no val_logits, so no temperature" in capsys.readouterr().out
 
 
 def test_the_table_shows_both_stages_and_says_over_or_under(tmp_path, capsys):
@@ -77,9 +77,9 @@ def test_the_table_shows_both_stages_and_says_over_or_under(tmp_path, capsys):
     assert "after, T = " in text
     assert "null ECE" in text
     assert "300 examples, 10 classes" in text
-    assert "before temperature, the model is over-confident by" in text
+    assert "before temperature, the model is overconfident by" in text
     assert main(["score", saved(tmp_path / "p.npz", **arrays(scale=0.3))]) == 0
-    assert "the model is under-confident by" in capsys.readouterr().out
+    assert "the model is underconfident by" in capsys.readouterr().out
 
 
 def test_an_ece_below_the_noise_floor_is_pointed_out(tmp_path, capsys):
@@ -110,7 +110,7 @@ def test_a_temperature_at_its_bound_is_pointed_out(tmp_path, capsys):
     content["val_targets"] = np.roll(np.arange(10), 1)
     main(["score", saved(tmp_path / "p.npz", **content)])
     told = " ".join(capsys.readouterr().out.split())
-    assert "stands for infinity: on the validation examples the scores are no better" in told
+    assert "stands for infinity: the scores are no better" in told
 
 
 def test_probabilities_in_the_place_of_logits_are_pointed_out(tmp_path, capsys):
@@ -119,7 +119,7 @@ def test_probabilities_in_the_place_of_logits_are_pointed_out(tmp_path, capsys):
         p = np.exp(content[f"{split}_logits"])
         content[f"{split}_logits"] = p / p.sum(axis=1, keepdims=True)
     main(["score", saved(tmp_path / "p.npz", **content)])
-    assert "test_logits sum to 1 as probabilities do" in capsys.readouterr().out
+    assert "test_logits sum to 1 in every row" in capsys.readouterr().out
 
 
 def as_probabilities(content):
@@ -164,9 +164,9 @@ def test_probabilities_of_exactly_zero(tmp_path, capsys):
         assert np.isfinite(found[stage]["brier"])
         main(["score", path])
         told = " ".join(capsys.readouterr().out.split())
-        assert "labels of probability 0: 1, so that NLL is infinite" in told
+        assert "labels with probability 0: 1, so NLL is infinite" in told
     assert found["temperature"] is found["after"] is None
-    assert "no temperature: validation labels of probability 0: 1" in told
+    assert "no temperature: validation labels with probability 0: 1" in told
 
 
 def test_logits_of_any_real_dtype_are_scored(tmp_path, capsys):
@@ -198,11 +198,11 @@ def npy(path):
 
 
 BAD = {
-    "an npy": (npy, "is no npz file but an .npy file, of one array: np.savez("),
-    "of torch": (torch_saved, "is no npz file but one of torch.save, and nothing is unpickled"),
+    "an npy": (npy, "is an .npy file with a single array, not an npz file: np.savez("),
+    "of torch": (torch_saved, "is a torch.save file, not an npz file; nothing is unpickled"),
     "of an old torch": (
         lambda p: torch_saved(p, _use_new_zipfile_serialization=False),
-        "is no npz file but a pickle, perhaps of torch.save",
+        "is a pickle, perhaps of torch.save, not an npz file",
     ),
     "binary scores": (
         lambda p: saved(p, test_logits=np.zeros(3), test_targets=np.array([0, 1, 1])),
@@ -219,7 +219,7 @@ BAD = {
     ),
     "logits and probabilities": (
         lambda p: saved(p, **arrays(), test_probs=np.eye(3)),
-        "has test_logits and test_probs: leave one out",
+        "has both test_logits and test_probs: leave one out",
     ),
     "missing": (lambda p: None, "No such file"),
     "a folder": (lambda p: p.mkdir(), "Is a directory"),
@@ -309,7 +309,7 @@ def test_the_module_as_a_command_refuses_without_a_traceback(tmp_path):
         ("report", "analyze.runs.evaluation.metrics_of"),
         ("report", "analyze.report.output.render_page"),
         ("report", "analyze.report.kept.write_kept"),
-        ("choose", "analyze.comparison.choice._candidate"),
+        ("choose", "analyze.comparison.choice._entry"),
     ],
 )
 def test_a_fault_of_the_program_is_not_said_to_be_the_users(
@@ -343,12 +343,12 @@ def test_a_fault_of_the_user_is_no_value_error():
 
 
 def test_of_what_goes_wrong_with_wandb_ours_is_told_apart_from_the_clients():
-    with pytest.raises(UsageError, match=r"^x: Expecting value"), in_one_line("x"):
+    with pytest.raises(UsageError, match=r"^x: Expecting value"), as_usage_errors("x"):
         json.loads("")
-    with pytest.raises(UsageError, match=r"^x: no key$"), in_one_line("x"):
+    with pytest.raises(UsageError, match=r"^x: no key$"), as_usage_errors("x"):
         raise UsageError("no key")
     report = object()  # has no tables
-    with pytest.raises(AttributeError), in_one_line("x"):
+    with pytest.raises(AttributeError), as_usage_errors("x"):
         wandb_report._log(None, report, Path())
 
 

@@ -1,13 +1,13 @@
-"""The figures, one a file: how it is drawn, how it is read, and what it says in words.
+"""The figures, one per file: how each is drawn, read and described.
 
-A figure's name is its file's, with hyphens.
+The name of a figure is that of its file, with hyphens.
 """
 
 from importlib import import_module
 
 from analyze.plots.kind import Kind
 
-_FILES = (  # in the order in which they are best read
+_FILES = (  # in reading order
     *("forest", "error_ece", "reliability", "decomposition", "nll_temperature", "ece_bins"),
     *("risk_coverage", "confidence", "classes", "training"),
 )

@@ -1,4 +1,4 @@
-"""Which classes are hard, and in which the network is too sure of itself."""
+"""Error and calibration gap of each class."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,16 +12,18 @@ from analyze.plots.kind import Kind, each, percent
 from analyze.plots.style import in_percent, laid_out, number, quiet, sheet, styled
 
 MOST_CLASSES = 20
-NEARLY_BLACK = "#010101"  # black itself is left out of SVG, and would turn with the page
+NEARLY_BLACK = (
+    "#010101"  # matplotlib omits pure black in SVG, and the text would take the colour of the page
+)
 TITLE = "Class by class: error, and the gap between confidence and accuracy"
 CAPTION = (
-    "Top: the share of each class's images that are classified wrong. Below: of the images that "
-    "were given this class, mean confidence minus the share that is right, before temperature "
-    "and after; positive means over-confident. One temperature cannot repair a class that is "
-    "over-confident and another that is under-confident at once. A class has few images: gaps "
-    "of a few points are noise. An empty cell is a class that was never predicted."
+    "Top: the error rate of each true class. Below: mean confidence minus accuracy among the "
+    "images predicted as each class, before temperature and after; positive values mean "
+    "overconfidence. A single temperature cannot repair an overconfident and an underconfident "
+    "class at once. Each class has few images, so gaps of a few points are noise. An empty cell "
+    "marks a class that was never predicted."
 )
-# Lightness says how much, and in the gaps hue says which way: blue and orange, for all eyes.
+# Lightness shows the size, hue the sign of a gap. Blue and orange suit colour-blind readers.
 ERRORS = LinearSegmentedColormap.from_list("errors", ["#f1eef6", "#a596c8", "#5b3a8e"])
 GAPS = LinearSegmentedColormap.from_list(
     "gaps", ["#08519c", "#6baed6", "#f4f4f2", "#f4a15d", "#a63603"]
@@ -30,7 +32,7 @@ GAPS = LinearSegmentedColormap.from_list(
 
 @styled
 def classes(group: Group) -> Figure:
-    """Error by true class and signed gap by predicted class; the worst classes where many."""
+    """Error by true class and signed gap by predicted class; only the worst classes if many."""
     errors, before, after = (
         class_errors(group),
         class_gaps(group, "before"),
@@ -58,13 +60,13 @@ def classes(group: Group) -> Figure:
 
 
 def class_errors(group: Group) -> Floats:
-    """Share of each true class that is wrong, seeds pooled, (losses, C); NaN without examples."""
+    """Error rate of each true class, seeds pooled, (losses, C); NaN without examples."""
     totals = [np.sum([run.targets for run in runs], axis=0) for runs in group.runs.values()]
     return np.stack([wrong / np.where(count > 0, count, np.nan) for count, wrong in totals])
 
 
 def class_gaps(group: Group, stage: str) -> Floats:
-    """Mean confidence - accuracy of each predicted class, seeds pooled, (losses, C)."""
+    """Mean confidence minus accuracy of each predicted class, seeds pooled, (losses, C)."""
     totals = [
         np.sum([getattr(run, stage).predicted for run in runs], axis=0)
         for runs in group.runs.values()
@@ -75,8 +77,10 @@ def class_gaps(group: Group, stage: str) -> Floats:
 
 
 def worst(errors: Floats) -> Integers:
-    """The MOST_CLASSES classes with the highest mean error over losses, in their own order."""
-    difficulty = np.nan_to_num(errors).mean(axis=0)  # a class without examples has no errors
+    """The MOST_CLASSES classes with the highest mean error over losses, in ascending order."""
+    difficulty = np.nan_to_num(errors).mean(
+        axis=0
+    )  # a class without examples counts as free of errors
     return np.sort(np.argsort(-difficulty, kind="stable")[:MOST_CLASSES])
 
 
@@ -129,7 +133,7 @@ def _cells(
     quiet(bar.ax)
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     errors, gaps = class_errors(group), class_gaps(group, "after")
     shown = worst(errors)
 
@@ -145,4 +149,4 @@ def _says(group: Group) -> str:
     return each(group, about)
 
 
-KIND = Kind("classes", TITLE, CAPTION, classes, _says)
+KIND = Kind("classes", TITLE, CAPTION, classes, _describe)

@@ -1,4 +1,4 @@
-"""Histograms of confidence over right and wrong predictions."""
+"""Histograms of confidence for correct and for wrong predictions."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,17 +13,17 @@ from analyze.runs.reduced import FINE
 
 TITLE = "Confidence where the prediction is right and where it is wrong"
 CAPTION = (
-    "The filled shape is the distribution of confidence over the images that are classified "
-    "right, the outline that over those that are wrong; each adds up to 100%, so that a few "
-    "errors can be seen beside many hits. The further the outline lies to the left of the filled "
-    "shape, the better confidence tells errors apart; an outline that piles up at 100% is a "
-    "model that is confidently wrong."
+    "The filled shape is the distribution of confidence over correctly classified images, the "
+    "outline that over errors. Each adds up to 100%, so that a few errors are visible beside many "
+    "correct predictions. The further the outline lies to the left of the filled shape, the "
+    "better confidence separates errors. An outline that peaks at 100% shows a confidently wrong "
+    "model."
 )
 
 
 @styled
 def confidence(group: Group) -> Figure:
-    """The distributions of confidence over right and over wrong predictions, per loss."""
+    """The distributions of confidence over correct and over wrong predictions, per loss."""
     about = group.about + group.over_seeds("pooled") + "; each distribution adds up to 100%"
     handles = [
         Patch(facecolor=INK, alpha=0.45, label="right, coloured"),
@@ -46,17 +46,17 @@ def confidence(group: Group) -> Figure:
     return figure
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     def about(loss: str) -> str:
-        said = []
+        stages = []
         for when in ("before", "after"):
             count, summed, hits = np.sum(
                 [getattr(run, when).predicted.sum(axis=1) for run in group.runs[loss]], axis=0
             )
-            said.append(f"mean confidence {percent(summed / count)} {when} temperature")
-        return f"accuracy {percent(hits / count)}, {' and '.join(said)}"
+            stages.append(f"mean confidence {percent(summed / count)} {when} temperature")
+        return f"accuracy {percent(hits / count)}, {' and '.join(stages)}"
 
     return each(group, about)
 
 
-KIND = Kind("confidence", TITLE, CAPTION, confidence, _says)
+KIND = Kind("confidence", TITLE, CAPTION, confidence, _describe)

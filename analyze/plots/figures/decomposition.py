@@ -1,4 +1,4 @@
-"""NLL and Brier score, each taken apart into refinement and calibration."""
+"""NLL and Brier score, each decomposed into refinement and calibration."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,17 +14,17 @@ from analyze.plots.style import INK, laid_out, row_labels, sheet, styled
 TITLE = "What temperature can repair, and what it cannot"
 CAPTION = (
     "A proper score is the sum of two parts. The solid bar is the refinement, the score at the "
-    "fitted temperature; the hatched bar is the calibration part that the temperature takes away "
-    "(to the left of zero where the temperature made it worse). Compare losses by the solid "
-    "bars: the hatched part costs one number to repair. Ticks are the scores of single seeds "
-    "before temperature."
+    "fitted temperature. The hatched bar is the calibration error that the temperature removes; "
+    "it lies to the left of zero if the temperature made the score worse. Compare losses by the "
+    "solid bars, since a single number repairs the hatched part. Ticks are the scores of single "
+    "seeds before temperature."
 )
 ROWS = {"nll": "NLL, nats", "brier": "Brier score"}
 
 
 @styled
 def decomposition(group: Group) -> Figure:
-    """NLL and Brier score as refinement plus calibration, a bar a loss."""
+    """NLL and Brier score as refinement plus calibration, one bar per loss."""
     handles = [
         Patch(facecolor=INK, alpha=0.7, label="refinement, left at T"),
         Patch(facecolor="none", edgecolor=INK, hatch="////", label="calibration, repaired by T"),
@@ -61,16 +61,16 @@ def _bar(axes: Axes, group: Group, loss: str, name: str, y: int) -> None:
         axes.plot(seeds, np.full(len(seeds), y), "|", color=INK, markersize=9)
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     def about(loss: str) -> str:
-        said = [
+        scores = [
             f"{score} {mean(group.values(loss, f'{name}_ts')):.4f} refinement "
             f"{mean(group.values(loss, f'{name}_calibration')):+.4f} calibration"
             for name, score in (("nll", "NLL"), ("brier", "Brier"))
         ]
-        return ", ".join(said)
+        return ", ".join(scores)
 
     return f"Means over seeds. {each(group, about)}"
 
 
-KIND = Kind("decomposition", TITLE, CAPTION, decomposition, _says)
+KIND = Kind("decomposition", TITLE, CAPTION, decomposition, _describe)

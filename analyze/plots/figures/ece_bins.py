@@ -1,4 +1,4 @@
-"""ECE and its null over the number of bins."""
+"""ECE and null ECE as functions of the number of bins."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,10 +12,10 @@ from analyze.runs.reduced import BIN_NUMBERS
 
 TITLE = "ECE depends on the number of bins, and never reaches zero"
 CAPTION = (
-    "Solid: the measured ECE with this many equal-width bins, mean over seeds. Thin and dotted, "
-    "in the same colour: the null ECE, what a perfectly calibrated model with the same "
-    "confidences would show on this many test images by chance. More bins raise both. Only what "
-    "rises above the null ECE is miscalibration; compare two losses at the same number of bins."
+    "Solid: the measured ECE with this many equal-width bins, mean over seeds. Dotted, in the "
+    "same colour: the null ECE, which a perfectly calibrated model with the same confidences "
+    "would show by chance on this many test images. More bins raise both. Only the excess over "
+    "the null ECE is miscalibration. Compare two losses at the same number of bins."
 )
 
 
@@ -50,19 +50,19 @@ def ece_bins(group: Group) -> Figure:
     return figure
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     def about(loss: str) -> str:
-        said = []
+        stages_text = []
         for when in ("before", "after"):
             stages = [getattr(run, when) for run in group.runs[loss]]
             ends = [percent(mean(np.array([s.ece[i] for s in stages]))) for i in (0, -1)]
             nulls = [percent(mean(np.array([s.null_ece[i] for s in stages]))) for i in (0, -1)]
-            said.append(
+            stages_text.append(
                 f"{ends[0]} to {ends[1]} {when} temperature (null {nulls[0]} to {nulls[1]})"
             )
-        return ", ".join(said)
+        return ", ".join(stages_text)
 
     return f"ECE with {BIN_NUMBERS[0]} to {BIN_NUMBERS[-1]} bins. {each(group, about)}"
 
 
-KIND = Kind("ece-bins", TITLE, CAPTION, ece_bins, _says)
+KIND = Kind("ece-bins", TITLE, CAPTION, ece_bins, _describe)

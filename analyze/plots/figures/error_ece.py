@@ -11,17 +11,17 @@ from analyze.plots.style import INK, in_percent, key, laid_out, logarithmic, she
 
 TITLE = "Error against calibration error, before and after temperature"
 CAPTION = (
-    "Each arrow leads from a loss as trained (open) to the same networks after temperature "
-    "scaling (filled), means over seeds; small dots are single seeds after it. Lower and further "
-    "left is better. Temperature changes no prediction, so that arrows are level. The grey line "
-    "is the null ECE after temperature, averaged over losses: left of it ECE cannot be told from "
-    "chance."
+    "Each arrow leads from a loss as trained (open marker) to the same networks after temperature "
+    "scaling (filled marker); markers are means over seeds, dots single seeds after temperature. "
+    "Lower and further left is better. Arrows are level, because temperature changes no "
+    "prediction. The grey line is the null ECE after temperature, averaged over losses. To its "
+    "left, ECE is indistinguishable from chance."
 )
 
 
 @styled
 def error_ece(group: Group) -> Figure:
-    """Test error over ECE with an arrow from before to after temperature."""
+    """Test error against ECE, with an arrow from before to after temperature."""
     about = group.about + group.over_seeds(
         "means over seeds, dots: single seeds after temperature"
     )
@@ -34,10 +34,14 @@ def error_ece(group: Group) -> Figure:
         error = mean(errors)
         if len(errors) > 1:
             axes.plot(group.values(loss, "ece_ts"), errors, ".", color=style.colour, alpha=0.45)
-        size = 12 - 6 * place / len(group.losses)  # nested, so that equal losses all show
-        look: dict[str, Any] = {"color": style.colour, "marker": style.marker, "markersize": size}
-        axes.plot(before, error, markerfacecolor="none", markeredgewidth=1.4, **look)
-        axes.plot(after, error, **look)
+        size = 12 - 6 * place / len(group.losses)  # nested markers, so that equal losses all show
+        marker_style: dict[str, Any] = {
+            "color": style.colour,
+            "marker": style.marker,
+            "markersize": size,
+        }
+        axes.plot(before, error, markerfacecolor="none", markeredgewidth=1.4, **marker_style)
+        axes.plot(after, error, **marker_style)
         arrow: dict[str, Any] = {
             "arrowstyle": "->",
             "color": style.colour,
@@ -55,7 +59,7 @@ def error_ece(group: Group) -> Figure:
     return figure
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     def about(loss: str) -> str:
         error = percent(1 - mean(group.values(loss, "accuracy")))
         before, after = (percent(mean(group.values(loss, name))) for name in ("ece", "ece_ts"))
@@ -64,4 +68,4 @@ def _says(group: Group) -> str:
     return f"Means over seeds. {each(group, about)}"
 
 
-KIND = Kind("error-ece", TITLE, CAPTION, error_ece, _says)
+KIND = Kind("error-ece", TITLE, CAPTION, error_ece, _describe)

@@ -1,4 +1,4 @@
-"""The key figure: paired differences to the reference, with their intervals and verdicts."""
+"""The key figure: paired differences from the reference, with intervals and verdicts."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ from analyze.plots.style import INK, MINUS, laid_out, number, row_labels, sheet,
 TITLE = "Differences to the reference loss, with 95% intervals"
 CAPTION = (
     "Each row is a loss minus the reference, trained with the same seeds and tested on the same "
-    "images; the line is the 95% interval of the mean difference. An interval that crosses zero "
-    "leaves open which of the two is better, and one that clears it only just may still not "
-    "survive the correction for the number of comparisons: read the verdict beside it. "
+    "images. The line is the 95% interval of the mean difference. An interval that includes zero "
+    "leaves open which of the two is better. One that barely excludes zero may not survive the "
+    "correction for multiple comparisons, so read the verdict beside it. "
     f"{SCALE_MARK} marks differences that depend on an arbitrary scale of the scores."
 )
-LEAST = 0.001  # shown on either side of zero, so that rounding does not fill the axis
-SPACE = 3 * "\N{NO-BREAK SPACE}"  # SVG joins other spaces
+LEAST = 0.001  # shown on either side of zero, so that rounding errors do not fill the axis
+SPACE = 3 * "\N{NO-BREAK SPACE}"  # SVG collapses ordinary spaces
 MARK = {
     "better": "^",
     "worse": "v",
@@ -38,10 +38,10 @@ MARK = {
 
 @styled
 def forest(group: Group) -> Figure:
-    """The primary metrics' differences of every loss to the reference.
+    """The differences of every loss from the reference in the primary metrics.
 
-    The verdict is said by the marker and in words. A difference whose scale is arbitrary is
-    faint, whatever its verdict.
+    Marker and words both show the verdict. A difference on an arbitrary scale is faint, whatever
+    its verdict.
     """
     compared = _rows(group)
     losses = list(dict.fromkeys(compared["loss"]))
@@ -111,8 +111,8 @@ def _number(row: dict[str, Any], value: float) -> str:
     return formatted(row["metric"], value, signed=True).replace("-", MINUS)
 
 
-def _says(group: Group) -> str:
-    said = []
+def _describe(group: Group) -> str:
+    sentences = []
     for loss, rows in _rows(group).groupby("loss", sort=False):
         parts = []
         for row in rows.to_dict("records"):
@@ -121,8 +121,10 @@ def _says(group: Group) -> str:
             name = SHOWN[row["metric"]].replace(" %", " (points)")
             number = _number(row, row["difference"])
             parts.append(f"{name} {number}{bounds}, {verdict_text(row)}")
-        said.append(f"{loss}: {'; '.join(parts)}.")
-    return f"Differences to {group.reference} with 95% intervals. {' '.join(said)}"
+        sentences.append(f"{loss}: {'; '.join(parts)}.")
+    return f"Differences to {group.reference} with 95% intervals. {' '.join(sentences)}"
 
 
-KIND = Kind("forest", TITLE, CAPTION, forest, _says, possible=lambda group: len(_rows(group)) > 0)
+KIND = Kind(
+    "forest", TITLE, CAPTION, forest, _describe, possible=lambda group: len(_rows(group)) > 0
+)

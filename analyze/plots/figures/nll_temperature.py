@@ -1,4 +1,4 @@
-"""NLL over the temperature, a valley a loss."""
+"""NLL as a function of the temperature, one panel per loss."""
 
 import math
 
@@ -15,18 +15,18 @@ from analyze.runs.reduced import MOST_LOGITS, TEMPERATURES
 
 TITLE = "NLL as a function of the temperature"
 CAPTION = (
-    "Thin: the test NLL of each seed with its logits divided by T; thick: their mean. The filled "
-    "marker is the T that was fitted on the validation images, the open one T = 1, the network "
-    "as trained. The drop between the two is miscalibration that one number repairs, what is "
-    "left is the refinement, on which to compare losses. A fitted T beside the valley's bottom "
-    "says that validation was too small, or unlike test; T above 1 cures over-confidence, "
-    "below 1 under-confidence."
+    "Thin lines: the test NLL of each seed with its logits divided by T; thick line: their mean. "
+    "The filled marker is the T fitted on the validation images, the open marker T = 1, the "
+    "network as trained. The drop between the two is miscalibration that a single number repairs. "
+    "The remainder is the refinement, by which to compare losses. A fitted T beside the minimum "
+    "means that the validation set is too small or differs from the test set. T above 1 corrects "
+    "overconfidence, T below 1 underconfidence."
 )
 
 
 @styled
 def nll_temperature(group: Group) -> Figure:
-    """Test NLL over temperatures from 0.1 to 10, a panel a loss, on shared axes."""
+    """Test NLL at temperatures from 0.1 to 10, one panel per loss, on shared axes."""
     step = -(-group.examples * _classes(group) // MOST_LOGITS)
     part = f"; of every {step}th example" if step > 1 else ""
     columns = min(4, len(group.losses))
@@ -63,7 +63,7 @@ def nll_temperature(group: Group) -> Figure:
 
 
 def _ticks(left: float, right: float) -> list[float]:
-    """1, 3, 10, 30 ... of an axis, fewer where it is long: logits may have any scale."""
+    """Ticks 1, 3, 10, 30 ...; fewer on a long axis, since logits may have any scale."""
     powers = range(math.floor(math.log10(left)), math.ceil(math.log10(right)) + 1)
     every = -(-len(powers) // 6)
     factors = (1, 3) if every == 1 else (1,)
@@ -91,13 +91,13 @@ def _valley(axes: Axes, group: Group, loss: str) -> None:
 
 
 def _temperature_range(group: Group) -> tuple[float, float]:
-    """That of the curves, and of what was fitted beyond them."""
+    """The range of the curves, extended to fitted temperatures beyond."""
     fitted = np.concatenate([group.values(loss, "temperature") for loss in group.losses])
     return min(TEMPERATURES[0], 0.8 * fitted.min()), max(TEMPERATURES[-1], 1.25 * fitted.max())
 
 
 def _nll_range(group: Group) -> tuple[float, float]:
-    """From the best NLL to well above that of every network as trained and as fitted."""
+    """From below the lowest NLL to well above every NLL at T = 1 and at the fitted T."""
     names = ("nll", "nll_ts")
     shown = np.concatenate([group.values(loss, name) for loss in group.losses for name in names])
     best = min(float(run.nll.min()) for runs in group.runs.values() for run in runs)
@@ -108,7 +108,7 @@ def _classes(group: Group) -> int:
     return int(next(iter(group.runs.values()))[0].targets.shape[1])
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     def about(loss: str) -> str:
         fitted = group.values(loss, "temperature")
         before, after = (mean(group.values(loss, name)) for name in ("nll", "nll_ts"))
@@ -120,4 +120,4 @@ def _says(group: Group) -> str:
     return f"Means over seeds. {each(group, about)}"
 
 
-KIND = Kind("nll-temperature", TITLE, CAPTION, nll_temperature, _says)
+KIND = Kind("nll-temperature", TITLE, CAPTION, nll_temperature, _describe)

@@ -18,37 +18,38 @@ from analyze.plots.style import INK, sheet, styled
 
 TITLE = "Reliability: is a confidence of 80% right 80% of the time?"
 CAPTION = (
-    "A dot is the accuracy of the test images whose confidence lies in its bin, and the coloured "
-    "bar its gap to their mean confidence, the diagonal: a dot below the diagonal is "
-    "over-confident, one above it under-confident. The thin line is the Wilson 95% interval of "
-    "the dot, and the grey box is where 95% of the dots of a perfectly calibrated model of this "
-    "size would fall: a gap inside its box is no evidence. The strip shows how many images "
-    "stand behind each bin; in a bin with few of them a large gap means little."
+    "A dot is the accuracy of the test images whose confidence lies in its bin. The coloured bar "
+    "is its gap to their mean confidence, the diagonal: a dot below the diagonal shows "
+    "overconfidence, one above it underconfidence. The thin line is the Wilson 95% interval of "
+    "the accuracy. The grey box would contain 95% of the dots of a perfectly calibrated model "
+    "with this many images, so a gap inside its box is no evidence. The strip shows the "
+    "proportion of images in each bin. In a bin with few images, a large gap means little."
 )
 
 
-def wilson(share: Floats, n: Floats) -> tuple[Floats, Floats]:
-    """The ends of the Wilson 95% interval of a share of n.
+def wilson(proportion: Floats, n: Floats) -> tuple[Floats, Floats]:
+    """The ends of the Wilson 95% interval of a proportion of n.
 
-    Source: Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference.
+    Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference",
+    doi:10.1080/01621459.1927.10502953.
     """
     z = special.ndtri((1 + CONFIDENCE) / 2)
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    centre = (proportion + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(proportion * (1 - proportion) / n + z**2 / (4 * n**2))
     return centre - half, centre + half
 
 
 def calibrated_band(confidence: Floats, n: Floats) -> tuple[Floats, Floats]:
-    """Where the accuracy of n examples lies 95% of the time if it is their mean confidence."""
-    whole = np.maximum(np.round(n), 1)
+    """The 95% range of the accuracy of n examples whose true accuracy is their confidence."""
+    trials = np.maximum(np.round(n), 1)
     tail = (1 - CONFIDENCE) / 2
-    low, high = (stats.binom.ppf(q, whole, confidence) / whole for q in (tail, 1 - tail))
+    low, high = (stats.binom.ppf(q, trials, confidence) / trials for q in (tail, 1 - tail))
     return low, high
 
 
 @styled
 def reliability(group: Group) -> Figure:
-    """A reliability diagram per loss, before temperature and at it, over the same 15 bins."""
+    """A reliability diagram per loss with 15 bins, before temperature and at it."""
     about = group.about + group.over_seeds(
         f"pooled, with intervals for the {group.examples:,} examples of one seed"
     )
@@ -94,11 +95,11 @@ def _diagram(axes: Axes, bins: Pooled, colour: str) -> None:
 
 def _ece(group: Group, loss: str, stage: str) -> str:
     suffix = "" if stage == "before" else "_ts"
-    found, null = (mean(group.values(loss, name + suffix)) for name in ("ece", "null_ece"))
-    return f"ECE {percent(found)} (null {percent(null)})"
+    value, null = (mean(group.values(loss, name + suffix)) for name in ("ece", "null_ece"))
+    return f"ECE {percent(value)} (null {percent(null)})"
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     def about(loss: str) -> str:
         fitted = mean(group.values(loss, "temperature"))
         gap = mean(group.values(loss, "signed_gap"))
@@ -111,4 +112,4 @@ def _says(group: Group) -> str:
     return f"Means over seeds. {each(group, about)}"
 
 
-KIND = Kind("reliability", TITLE, CAPTION, reliability, _says)
+KIND = Kind("reliability", TITLE, CAPTION, reliability, _describe)

@@ -1,4 +1,4 @@
-"""The error that remains where doubtful images are refused."""
+"""The error that remains after uncertain images are rejected."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,16 +12,16 @@ from analyze.runs.reduced import POINTS
 
 TITLE = "Risk and coverage: the error that remains if the doubtful images are refused"
 CAPTION = (
-    "From right to left the least confident images are handed back, and the error among those "
-    "that are kept should fall. A lower curve is better; the right end is the test error. "
-    "The curve depends on the order of the confidences alone, not on their scale, so that losses "
-    "without one can be compared. The band is the range over seeds."
+    "From right to left, the least confident images are rejected, and the error among the rest "
+    "should fall. A lower curve is better. The right end is the test error. The curve depends on "
+    "the order of the confidences, not on their scale, so losses that leave the scale open can be "
+    "compared. The band is the range over seeds."
 )
 
 
 @styled
 def risk_coverage(group: Group) -> Figure:
-    """The error among the most confident share of the test examples, for every share."""
+    """The error rate among the most confident test examples, at every coverage."""
     curves = {loss: np.array([run.risk for run in runs]) for loss, runs in group.runs.items()}
     first = _first_error(np.concatenate(list(curves.values())))
     coverage = np.arange(1, POINTS + 1) / POINTS
@@ -42,13 +42,13 @@ def risk_coverage(group: Group) -> Figure:
 
 
 def _first_error(curves: Floats) -> int:
-    """Where to begin a plot of curves (runs, POINTS): a tenth before the first error of any."""
+    """The start of a plot of curves (runs, POINTS): a tenth before the first error."""
     wrong = int(np.argmax((curves > 0).any(axis=0))) if curves.any() else 0
     tenth = POINTS // 10
     return max(0, (wrong // tenth - 1) * tenth)
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     def about(loss: str) -> str:
         whole = percent(1 - mean(group.values(loss, "accuracy")))
         most = percent(mean(group.values(loss, "risk_at_80")))
@@ -57,4 +57,4 @@ def _says(group: Group) -> str:
     return f"Error. {each(group, about)}"
 
 
-KIND = Kind("risk-coverage", TITLE, CAPTION, risk_coverage, _says)
+KIND = Kind("risk-coverage", TITLE, CAPTION, risk_coverage, _describe)

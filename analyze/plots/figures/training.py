@@ -1,4 +1,4 @@
-"""Loss and validation metrics over the epochs."""
+"""Training loss and validation metrics over epochs."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,10 +17,10 @@ from analyze.runs.scored import ScoredRun
 
 TITLE = "Training, epoch by epoch"
 CAPTION = (
-    "The line is the mean over seeds and the band their range. The training loss is each loss's "
-    "own and in its own unit: compare its shape, not its height. All other panels are measured on "
-    "the validation images, in the same unit for every loss; where NLL or ECE rises while "
-    "accuracy still improves, the network is growing over-confident."
+    "The line is the mean over seeds, the band their range. Each training loss has its own unit: "
+    "compare its shape, not its height. All other panels show the validation images, in the same "
+    "unit for every loss. If NLL or ECE rises while accuracy still improves, the network is "
+    "growing overconfident."
 )
 PANELS = {
     "train/loss": ("training loss, each in its own unit", "loss"),
@@ -34,7 +34,7 @@ FRACTIONS = ("val/accuracy", "val/ece")
 
 @styled
 def training(group: Group) -> Figure:
-    """What metrics.jsonl has of training: loss, and accuracy, NLL and ECE on validation."""
+    """The training loss, and the accuracy, NLL and ECE on validation, from metrics.jsonl."""
     names = _recorded(group)
     sizes = sorted({run.validation for runs in group.runs.values() for run in runs})
     images = " or ".join(f"{size:,}" for size in sizes)
@@ -69,23 +69,25 @@ def _recorded(group: Group) -> list[str]:
 
 
 def _history(runs: Sequence[ScoredRun], name: str) -> tuple[Floats, Floats]:
-    """Epochs (E,) that all runs have, and the runs' values (runs, E); at most POINTS of them."""
+    """Epochs (E,) that all runs share, at most POINTS, and their values (runs, E)."""
     series = [
         {e["epoch"]: e[name] for e in run.history if _is_number(e.get(name)) and "epoch" in e}
         for run in runs
     ]
-    series = [one for one in series if one]
-    shared = sorted(set.intersection(*(set(one) for one in series))) if series else []
+    series = [by_epoch for by_epoch in series if by_epoch]
+    shared = sorted(set.intersection(*map(set, series))) if series else []
     kept = np.unique(np.linspace(0, len(shared) - 1, min(len(shared), POINTS)).round().astype(int))
     epochs = [shared[i] for i in kept]
-    return np.array(epochs, float), np.array([[one[e] for e in epochs] for one in series], float)
+    return np.array(epochs, float), np.array(
+        [[by_epoch[e] for e in epochs] for by_epoch in series], float
+    )
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
-def _says(group: Group) -> str:
+def _describe(group: Group) -> str:
     def last(loss: str) -> Iterable[str]:
         for name in _recorded(group):
             epochs, values = _history(group.runs[loss], name)
@@ -98,5 +100,5 @@ def _says(group: Group) -> str:
 
 
 KIND = Kind(
-    "training", TITLE, CAPTION, training, _says, possible=lambda group: bool(_recorded(group))
+    "training", TITLE, CAPTION, training, _describe, possible=lambda group: bool(_recorded(group))
 )

@@ -1,5 +1,5 @@
 "use strict";
-// Sorts a table by the column whose title was clicked: numbers as numbers, empty cells last.
+// Sorts a table by a column on a click on its heading: numbers by value, empty cells last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -21,7 +21,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
         if ((a.key === "") !== (b.key === "")) return a.key === "" ? 1 : -1;
         return down ? compare(b.key, a.key) : compare(a.key, b.key);
       });
-      body.append(...rows.map((one) => one.row));
+      body.append(...rows.map((entry) => entry.row));
     });
   });
 }

@@ -1,4 +1,4 @@
-"""The user's cache: run folders that were made of what W&B knows."""
+"""The user's cache of run folders that were rebuilt from W&B."""
 
 import os
 import shutil
@@ -11,19 +11,21 @@ from analyze.errors import UsageError
 
 
 def cache_entry(*keys: str) -> Path:
-    """Where something is kept: a folder below the user's cache, or below $XDG_CACHE_HOME."""
+    """The folder of a cache entry, below $XDG_CACHE_HOME or the default cache of the user."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    names = [quote(key, safe="").replace(".", "%2E") for key in keys]  # none is "..", or a path
+    names = [
+        quote(key, safe="").replace(".", "%2E") for key in keys
+    ]  # no key can be ".." or contain a slash
     return home.joinpath("resnet-losses", *names)
 
 
 def cached(entry: Path, write: Callable[[Path], Path]) -> Path:
-    """The run folder of a cache entry, which is complete or absent.
+    """The run folder of a cache entry. An entry is either complete or absent.
 
     Args:
-        entry: Of `cache_entry`; the last key says in which state the run was seen. A run has one
-            entry: those beside it, of earlier states, are removed.
-        write: Makes the run folder in the folder that it is given, where there is none yet.
+        entry: From `cache_entry`. The last key identifies the state of the run. A run has one
+            entry: writing one removes its siblings, which hold earlier states.
+        write: Makes the run folder in the given folder. It is called if there is no entry yet.
 
     Raises:
         UsageError: The cache cannot be written.
@@ -38,7 +40,7 @@ def cached(entry: Path, write: Callable[[Path], Path]) -> Path:
     except OSError as error:
         raise UsageError(
             f"{error.filename or entry} cannot be written ({error.strerror}): "
-            "name another folder for the cache with XDG_CACHE_HOME"
+            "set XDG_CACHE_HOME to another folder"
         ) from error
     return folder
 
@@ -47,7 +49,7 @@ def _publish(written: Path, entry: Path) -> None:
     try:
         written.rename(entry)
     except OSError:
-        if not entry.is_dir():  # another process was quicker
+        if not entry.is_dir():  # if it is, another process was faster
             raise
     for other in entry.parent.iterdir():
         if other != entry and not other.name.startswith("."):

@@ -1,4 +1,4 @@
-"""Offline W&B folders, read by W&B's own `wandb leet inspect`."""
+"""Reads offline W&B folders with W&B's own `wandb leet inspect`."""
 
 import hashlib
 import json
@@ -14,23 +14,23 @@ from typing import Any
 from analyze.runs.format import PREDICTIONS
 from analyze.runs.run import LeftOut
 from analyze.runs.sources.cache import cache_entry, cached
-from analyze.runs.sources.parallel import each
+from analyze.runs.sources.parallel import map_threads
 from analyze.runs.sources.tracked import FINISHED, Tracked
 
-_PATIENCE = 120  # seconds, for one file; two are usual
+_TIMEOUT = 120  # seconds per file; two are typical
 _LOGS = "run-*.wandb"
 
 
 def is_wandb_folder(folder: Path) -> bool:
-    """Whether W&B's client wrote this folder: it logs there what a run tells it."""
+    """Whether W&B's client wrote this folder: it then holds the log of a run."""
     return any(folder.glob(_LOGS))
 
 
 def as_run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[LeftOut]]:
-    """A run folder for each run that the W&B folders tell of, and the folders that are broken.
+    """A run folder for each run in the W&B folders, and the runs that are broken.
 
-    A run that was stopped and continued has several W&B folders, which are put together. Runs
-    of other job types, such as logged reports, are passed over.
+    A resumed run has several W&B folders, which are merged. Runs of other job types, such as
+    logged reports, are skipped.
 
     Raises:
         UsageError: The cache cannot be written.
@@ -40,14 +40,16 @@ def as_run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[LeftOut]]:
         for log in sorted(folder.glob(_LOGS)):
             by_id.setdefault(log.stem, []).append(log)
     results = list(
-        each(_as_run_folder, list(by_id.values()), "reading W&B", at_once=os.cpu_count() or 1)
+        map_threads(
+            _as_run_folder, list(by_id.values()), "reading W&B", at_once=os.cpu_count() or 1
+        )
     )
-    made = [result for result in results if isinstance(result, Path)]
-    return made, [result for result in results if isinstance(result, LeftOut)]
+    converted = [result for result in results if isinstance(result, Path)]
+    return converted, [result for result in results if isinstance(result, LeftOut)]
 
 
 def _as_run_folder(logs: Sequence[Path]) -> Path | LeftOut | None:
-    """The cached run folder of a run, or why there is none; None if it is no training run."""
+    """The cached run folder of a run, or why it is broken; None if it is no training run."""
     predictions = {log: log.parent / "files" / PREDICTIONS for log in logs}
     state = hashlib.sha256()
     for log in logs:
@@ -55,21 +57,21 @@ def _as_run_folder(logs: Sequence[Path]) -> Path | LeftOut | None:
         state.update(str(predictions[log].is_file()).encode())
 
     def write(parent: Path) -> Path:
-        attempts = sorted(map(_inspect, logs), key=_reach)
+        attempts = sorted(map(_inspect, logs), key=_progress)
         if attempts[-1].job != "train":
-            raise _OtherJob
-        folder = _together(attempts).write(parent)
+            raise _NotTraining
+        folder = _merged(attempts).write(parent)
         for attempt in reversed(attempts):
-            found = [p for p in (predictions[attempt.log], *attempt.staged) if p.is_file()]
-            if found:
-                shutil.copyfile(found[0], folder / PREDICTIONS)
+            present = [p for p in (predictions[attempt.log], *attempt.staged) if p.is_file()]
+            if present:
+                shutil.copyfile(present[0], folder / PREDICTIONS)
                 break
         return folder
 
     entry = cache_entry("offline", logs[0].stem, state.hexdigest()[:16])
     try:
         return cached(entry, write)
-    except _OtherJob:
+    except _NotTraining:
         return None
     except Unreadable as error:
         return LeftOut(logs[-1].parent, f"broken: {error}")
@@ -79,13 +81,13 @@ class Unreadable(Exception):
     """A log that W&B's client cannot read."""
 
 
-class _OtherJob(Exception):
+class _NotTraining(Exception):
     """A run that is not of job type train."""
 
 
 @dataclass
 class _Attempt:
-    """What one log says: the whole of a run, or the part between two interruptions."""
+    """The content of one log: a whole run, or the part between two interruptions."""
 
     log: Path
     begun: bool = False
@@ -98,16 +100,16 @@ class _Attempt:
     staged: list[Path] = field(default_factory=list)
 
 
-def _reach(attempt: _Attempt) -> tuple[bool, float, bool]:
-    """How far a run had come: the order of its logs, which no clock that was set can change.
+def _progress(attempt: _Attempt) -> tuple[bool, float, bool]:
+    """Sort key of the logs of a run: its progress, which a wrong clock cannot distort.
 
-    A run that has concluded says its status; any other, how many epochs it has trained.
+    A concluded run has a status. Any other is ordered by the number of epochs.
     """
     epochs = [row["epoch"] for row in attempt.history if isinstance(row.get("epoch"), int | float)]
     return "status" in attempt.summary, max(epochs, default=0), attempt.ended
 
 
-def _together(attempts: Sequence[_Attempt]) -> Tracked:
+def _merged(attempts: Sequence[_Attempt]) -> Tracked:
     last = attempts[-1]
     return Tracked(
         run=str(last.log.parent),
@@ -120,32 +122,33 @@ def _together(attempts: Sequence[_Attempt]) -> Tracked:
 
 
 def _inspect(log: Path) -> _Attempt:
-    """Everything of interest in a log.
+    """Parses a log.
 
     Raises:
-        Unreadable: It is no log, or an empty one.
+        Unreadable: The file is empty or no log.
     """
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(log)]
-    quiet = os.environ | {"WANDB_ERROR_REPORTING": "false"}
+    environment = os.environ | {"WANDB_ERROR_REPORTING": "false"}
     try:
-        done = subprocess.run(command, capture_output=True, env=quiet, timeout=_PATIENCE)
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired as error:
-        raise Unreadable(f"{log.name} was not read in {_PATIENCE} s") from error
+        raise Unreadable(f"{log.name} could not be read within {_TIMEOUT} s") from error
     attempt = _Attempt(log)
     for line in done.stdout.splitlines():
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise Unreadable(f"{log.name} was not read as JSON: {error}") from error
-        _take(record, attempt)
+            raise Unreadable(f"{log.name} gave invalid JSON: {error}") from error
+        _add_record(record, attempt)
     if not attempt.begun:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Unreadable(f"{log.name} tells of no run" + (f" ({said[-1]})" if said else ""))
+        messages = done.stderr.decode(errors="replace").strip().splitlines()
+        detail = f" ({messages[-1]})" if messages else ""
+        raise Unreadable(f"{log.name} contains no run{detail}")
     return attempt
 
 
-def _take(record: dict[str, Any], attempt: _Attempt) -> None:
-    """Adds what a record says."""
+def _add_record(record: dict[str, Any], attempt: _Attempt) -> None:
+    """Adds a record to an attempt."""
     match record:
         case {"type": "run", "run": run}:
             attempt.begun, attempt.job = True, run.get("job_type", "")

@@ -1,4 +1,4 @@
-"""Projects on a W&B server, read by W&B's own client."""
+"""Reads projects on a W&B server with W&B's own client."""
 
 import gc
 import hashlib
@@ -10,43 +10,43 @@ from typing import Any
 from analyze.errors import UsageError
 from analyze.runs.format import PREDICTIONS
 from analyze.runs.sources.cache import cache_entry, cached
-from analyze.runs.sources.parallel import each
+from analyze.runs.sources.parallel import map_threads
 from analyze.runs.sources.tracked import Tracked
-from analyze.runs.sources.wandb_client import connect, in_one_line
+from analyze.runs.sources.wandb_client import as_usage_errors, connect
 
 _PREFIX = "wandb:"
-_AT_ONCE = 8  # runs that are downloaded together
-_PAGE = 200  # runs in one answer
+_AT_ONCE = 8  # runs downloaded in parallel
+_PAGE = 200  # runs per request
 
 
 def is_name(path: str) -> bool:
-    """Whether a path names a W&B project, not a folder."""
+    """Whether a path names a W&B project rather than a folder."""
     return path.startswith(_PREFIX)
 
 
 def fetch(name: str) -> list[Path]:
-    """A run folder, in the cache, for each training run of a W&B project.
+    """A cached run folder for each training run of a W&B project.
 
-    What has not changed since it was downloaded is not downloaded again.
+    Only runs that have changed since the last download are downloaded.
 
     Args:
-        name: `wandb:ENTITY/PROJECT`, all its training runs; `wandb:ENTITY/PROJECT/GROUP`, those
-            whose group is GROUP or begins with `GROUP/` (a study's runs have groups that begin
-            with its name); `wandb:PROJECT`, of the user's default entity.
+        name: `wandb:ENTITY/PROJECT` for all training runs; `wandb:ENTITY/PROJECT/GROUP` for those
+            whose group is GROUP or begins with `GROUP/`, as do the groups of a study named
+            GROUP; `wandb:PROJECT` for a project of the user's default entity.
 
     Raises:
-        UsageError: Another form, no API key, a server that does not answer, no such project, no
-            training run in it, or a download that failed.
+        UsageError: The name has another form, no API key is configured, the server does not
+            answer, the project does not exist or has no training run, or a download failed.
     """
     folders = _fetch(name, *_parse(name))
-    # What the client holds is released now: at the end of the process its service may miss that
-    # it is told to end, right after that, and the process would wait for it.
+    # Release the client now. If it is released only when the process ends, its service may miss
+    # the signal to stop, and the process would hang.
     gc.collect()
     return folders
 
 
 def _fetch(name: str, entity: str, project: str, group: str) -> list[Path]:
-    with in_one_line(name):
+    with as_usage_errors(name):
         api = connect()
         entity = entity or api.default_entity
         runs = [
@@ -55,13 +55,13 @@ def _fetch(name: str, entity: str, project: str, group: str) -> list[Path]:
             if run.job_type == "train" and _belongs(run.group, group)
         ]
     if not runs:
-        raise UsageError(f"{name}: no training run in it (of job type train)")
+        raise UsageError(f"{name}: no training run in it (a run of job type train)")
     download = partial(_as_run_folder, api.settings["base_url"])
-    return list(each(download, runs, f"downloading {name}", at_once=_AT_ONCE))
+    return list(map_threads(download, runs, f"downloading {name}", at_once=_AT_ONCE))
 
 
 def _parse(name: str) -> tuple[str, str, str]:
-    """Entity, project and group; "" for what is not named."""
+    """Entity, project and group; "" for those not given."""
     parts = name.removeprefix(_PREFIX).split("/", 2)
     if not all(parts):
         raise UsageError(f"{name}: expected wandb:ENTITY/PROJECT, or wandb:ENTITY/PROJECT/GROUP")
@@ -71,7 +71,7 @@ def _parse(name: str) -> tuple[str, str, str]:
 
 
 def _belongs(group: str | None, wanted: str) -> bool:
-    """Whether a run's group is the wanted one or within it.
+    """Whether the group of a run is `wanted` or lies within it.
 
     Example:
         >>> [_belongs(group, "losses") for group in ("losses", "losses/ce/1f0c", "losses2", None)]
@@ -82,8 +82,8 @@ def _belongs(group: str | None, wanted: str) -> bool:
 
 def _as_run_folder(server: str, run: Any) -> Path:  # noqa: ANN401
     """The cached run folder of one run."""
-    seen = json.dumps([run.state, run.heartbeat_at, run.history_line_count])
-    state = hashlib.sha256(seen.encode()).hexdigest()[:16]
+    state_fields = json.dumps([run.state, run.heartbeat_at, run.history_line_count])
+    state = hashlib.sha256(state_fields.encode()).hexdigest()[:16]
 
     def write(parent: Path) -> Path:
         tracked = Tracked(
@@ -98,18 +98,18 @@ def _as_run_folder(server: str, run: Any) -> Path:  # noqa: ANN401
         _download_predictions(run, folder)
         return folder
 
-    with in_one_line(f"{run.entity}/{run.project}/{run.id}"):
+    with as_usage_errors(f"{run.entity}/{run.project}/{run.id}"):
         return cached(cache_entry(server, run.entity, run.project, run.id, state), write)
 
 
 def _download_predictions(run: Any, folder: Path) -> None:  # noqa: ANN401
-    """The predictions: of the last artifact, or the run's file, or none."""
-    artifacts = [one for one in run.logged_artifacts() if one.type == "predictions"]
+    """Downloads the predictions from the latest artifact, else from the files of the run."""
+    artifacts = [entry for entry in run.logged_artifacts() if entry.type == "predictions"]
     if artifacts:
-        newest = max(artifacts, key=lambda one: int(one.version.removeprefix("v")))
+        newest = max(artifacts, key=lambda artifact: int(artifact.version.removeprefix("v")))
         newest.get_entry(PREDICTIONS).download(root=str(folder), skip_cache=True)
         return
-    # An offline run that was moved before it was synced has no artifact: its files were not where
-    # the log says. What lies in its own folder was uploaded with it.
+    # An offline run that was moved before it was synced has no artifact: its files were no longer
+    # where the log says. The files in its own folder were uploaded with it.
     for file in run.files([PREDICTIONS]):
         file.download(root=str(folder), replace=True).close()

@@ -1,4 +1,4 @@
-"""Work on many runs at a time: slow reading in threads, computing in processes."""
+"""Parallel work on many runs: threads for slow reading, processes for computing."""
 
 import multiprocessing
 import os
@@ -20,16 +20,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def each(
+def map_threads(
     function: Callable[[Item], Result], items: Sequence[Item], what: str, *, at_once: int
 ) -> Iterator[Result]:
-    """The function's results in the order of the items, `at_once` in the making; shows progress.
+    """Maps a function over items with `at_once` threads, in order, with a progress display.
 
-    The threads are daemons, unlike those of an executor, so that nobody waits for a server that
-    does not answer after an error or an interrupt.
+    The threads are daemons, unlike those of an executor. After an error or an interrupt the
+    process can therefore end without waiting for a server that does not answer.
 
     Example:
-        >>> list(each(abs, [-1, 2], "taking", at_once=2))
+        >>> list(map_threads(abs, [-1, 2], "taking", at_once=2))
         [1, 2]
     """
     todo: SimpleQueue[tuple[Item, Future[Result]]] = SimpleQueue()
@@ -52,15 +52,17 @@ def each(
         for result in track(results, what):
             yield result.result()
     finally:
-        with suppress(Empty):  # after an error nobody wants the rest
+        with suppress(Empty):  # after an error, drop the remaining items
             while True:
                 todo.get_nowait()
 
 
-def in_processes(
+def map_processes(
     function: Callable[[Item], Result], items: Sequence[Item], what: str, *, at_most: int
 ) -> Iterator[Result]:
-    """As `each`, for what computes: in a process a core, `at_most` of them; here where it is one.
+    """As `map_threads`, for computation: one process per core, at most `at_most`.
+
+    With a single process, the work runs in this one.
 
     Raises:
         UsageError: A process was killed.
@@ -69,30 +71,30 @@ def in_processes(
     if workers < 2:
         yield from map(function, track(items, what))
         return
-    # forked where that is safe: nothing is imported again, and no script needs a __main__ guard
+    # Fork where that is safe: no module is imported again, and scripts need no __main__ guard.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    pool = ProcessPoolExecutor(workers, context, initializer=_end_at_an_interrupt)
+    pool = ProcessPoolExecutor(workers, context, initializer=_end_silently_on_interrupt)
     try:
         with warnings.catch_warnings():
-            # Python 3.12 warns of every fork beside threads, such as those of BLAS, which are
-            # made to be forked
+            # Python 3.12 warns about every fork in a process with threads. BLAS threads trigger
+            # it, although they handle forks.
             warnings.simplefilter("ignore", DeprecationWarning)
             results = [pool.submit(function, item) for item in items]
         for result in track(results, what):
             yield result.result()
         pool.shutdown()
     except BrokenProcessPool as error:
-        raise UsageError(f"{what}: a process was killed, perhaps for want of memory") from error
+        raise UsageError(f"{what}: a process was killed, perhaps for lack of memory") from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after an error nobody wants the rest
+        pool.shutdown(wait=False, cancel_futures=True)  # after an error, drop the remaining items
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone
+    """The number of cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _end_at_an_interrupt() -> None:
-    """Ctrl-C reaches every process: one that computes for another ends without a word."""
+def _end_silently_on_interrupt() -> None:
+    """Lets a worker end silently on Ctrl-C, which reaches every process of the group."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""W&B's own client, without its messages and questions."""
+"""W&B's own client, without its messages and prompts."""
 
 import traceback
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from typing import Any
 
 from analyze.errors import UsageError
 
-PATIENCE = 10  # seconds, for an answer of the server
+TIMEOUT = 10  # seconds, for a response of the server
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the client from printing, and from asking the server whom the key belongs to."""
+    """Stops the client from printing, and from asking the server who owns the API key."""
     import wandb
 
     settings = wandb.setup().settings
@@ -26,10 +26,10 @@ def quiet() -> Iterator[None]:
 
 
 def has_key() -> bool:
-    """Whether an API key is configured, wherever W&B looks for one.
+    """Whether an API key is configured in any of W&B's places.
 
     Raises:
-        wandb.Error: What is configured is no key.
+        wandb.Error: The configured key is malformed.
     """
     import wandb
 
@@ -38,31 +38,31 @@ def has_key() -> bool:
 
 
 def connect() -> Any:  # noqa: ANN401 (wandb imports late)
-    """The public API of the server that is configured.
+    """The public API of the configured server.
 
     Raises:
-        UsageError: No API key is configured.
-        wandb.Error: The server does not accept it, or does not answer within ten seconds.
+        UsageError: W&B is offline or disabled, or no API key is configured.
+        wandb.Error: The server rejects the key, or does not answer within ten seconds.
     """
     import wandb
 
     if (mode := wandb.setup().settings.mode) not in ("online", "run", "shared"):
         raise UsageError(
-            f"W&B is set to {mode}: WANDB_MODE=online, or `wandb online`, reads from it"
+            f"W&B is set to {mode}: to read from it, set WANDB_MODE=online or run `wandb online`"
         )
     if not has_key():
-        raise UsageError("no W&B API key is configured: `wandb login`, or set WANDB_API_KEY")
+        raise UsageError("no W&B API key is configured: run `wandb login`, or set WANDB_API_KEY")
     with quiet():
-        return wandb.Api(timeout=PATIENCE)
+        return wandb.Api(timeout=TIMEOUT)
 
 
 @contextmanager
-def in_one_line(what: str) -> Iterator[None]:
-    """Says in one line, as a UsageError, what goes wrong: the client's errors share no base.
+def as_usage_errors(what: str) -> Iterator[None]:
+    """Turns errors of W&B's client into a UsageError of one line.
 
-    Errors of W&B and of the network speak for themselves. Any other, such as a KeyError, is what
-    the client comes to where it cannot read an answer. What is raised by this package itself, and
-    is no UsageError, is a fault in it, and passes.
+    The client's errors share no base class. Those of W&B and of the network explain themselves.
+    Any other, such as a KeyError, means that the client could not parse a response. An error
+    that this package raises itself, other than a UsageError, is a bug and passes through.
     """
     import wandb
 
@@ -73,16 +73,16 @@ def in_one_line(what: str) -> Iterator[None]:
     except Exception as error:
         if _raised_here(error):
             raise
-        said = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, wandb.Error | OSError | ValueError):
-            said = (
-                f"W&B's client failed ({type(error).__name__}: {said[:200]}): what the server "
-                f"answers may be of another version than wandb {wandb.__version__}"
+            message = (
+                f"W&B's client failed ({type(error).__name__}: {message[:200]}): the server may "
+                f"have another version than wandb {wandb.__version__}"
             )
-        raise UsageError(f"{what}: {said}") from error
+        raise UsageError(f"{what}: {message}") from error
 
 
 def _raised_here(error: Exception) -> bool:
-    """Whether the innermost frame is this package's, not the client's."""
+    """Whether the innermost frame belongs to this package rather than the client."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]

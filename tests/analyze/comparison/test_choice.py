@@ -107,7 +107,7 @@ def test_the_command(study, tmp_path, capsys):
     ("words", "told"),
     [
         (["--option", "lr", "--by", "f1"], "--by f1: expected one of accuracy, top5"),
-        (["--option", "rate"], "--option rate does not vary here: lr"),
+        (["--option", "rate"], "--option rate does not vary here; what varies: lr"),
     ],
 )
 def test_refusals(study, words, told, capsys):

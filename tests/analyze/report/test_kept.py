@@ -171,7 +171,7 @@ def test_kept_runs_that_were_parted_say_so(copy, tmp_path, capsys):
     stray = next(path for path in copy.iterdir() if "-s0-" in path.name and "mae" not in path.name)
     stray.rename(copy / "renamed")
     assert main(["report", str(copy), "--out", str(tmp_path / "out")]) == 2
-    assert "nothing about renamed" in capsys.readouterr().err
+    assert "lacks renamed: keep the runs of a report together" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_kept_runs_that_were_parted_say_so(copy, tmp_path, capsys):
             lambda arrays: arrays.update(nll=np.zeros(3)),
             r"nll must have shape \(41,\), got \(3,\)",
         ),
-        (lambda arrays: arrays.update(size=np.zeros(3)), "is not as it was written"),
-        (lambda arrays: arrays.update(targets=np.array(1)), "is not as it was written"),
-        (lambda arrays: arrays.update(version=np.array(99)), "is of version 99"),
+        (lambda arrays: arrays.update(size=np.zeros(3)), "is damaged: "),
+        (lambda arrays: arrays.update(targets=np.array(1)), "is damaged: "),
+        (lambda arrays: arrays.update(version=np.array(99)), "has version 99, but this"),
         (None, "is no npz file"),
     ],
 )

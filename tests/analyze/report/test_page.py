@@ -127,7 +127,7 @@ def test_below_three_seeds_no_verdict_and_no_figure():
     few = {m: (d, lo, hi, "") for m, (d, lo, hi, _) in WORSE_BUT_CALIBRATED.items()}
     comparisons = known(seeds=2, **few).assign(p_holm=np.nan)
     (text,) = compared_in_words(comparisons).losses[""]
-    assert text == "X has 2 seeds in common with ce: no verdict, which needs 3."
+    assert text == "X has 2 seeds in common with ce: a verdict needs 3."
     assert compared_in_words(comparisons).overall.startswith("No verdicts")
 
 

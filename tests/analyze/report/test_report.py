@@ -154,7 +154,7 @@ def test_a_temperature_at_its_bound_is_marked(tmp_path):
         write_run(tmp_path, arrays, loss="brier", seed=seed)
     text = printed(build_report([tmp_path]))
     assert "ended at a bound (1 of 3 runs of ce) and stands for zero" in text
-    assert "ended at a bound (3 of 3 runs of brier) and stands for infinity: on the" in text
+    assert "ended at a bound (3 of 3 runs of brier) and stands for infinity: the scores" in text
 
 
 def test_temperatures_on_any_scale_are_found_and_shown_with_their_digits(tmp_path):
@@ -275,14 +275,14 @@ def test_the_values_of_an_option_are_compared_as_losses_are(tmp_path, capsys):
     assert "--compare class_weights --reference &#39;ce class_weights=none&#39;" in page
     capsys.readouterr()
     assert main(words) == 2
-    assert f"--compare needs a --reference: ce class_weights=balanced, {reference}" in (
+    assert f"--compare needs a --reference, one of: ce class_weights=balanced, {reference}" in (
         capsys.readouterr().err
     )
     write_study(tmp_path / "runs", {"ce": {"n": 50}}, range(3), class_weights="1,2")
     assert main([*words, "--reference", reference]) == 2
     assert "ce class_weights=1,2 has no usable run on the test examples" in capsys.readouterr().err
     assert main([*words, "--compare", "colour", "--reference", reference]) == 2
-    assert "no run has the option colour: " in capsys.readouterr().err
+    assert "no run has the option colour; the options are: " in capsys.readouterr().err
 
 
 def test_an_option_that_some_runs_lack_separates_them_and_stays_as_it_was_written(tmp_path):
@@ -440,7 +440,7 @@ def test_figures_of_an_earlier_report_are_gone_and_other_files_are_not(study, tm
 def test_the_command_writes_what_it_prints(study, tmp_path, capsys):
     assert main(["report", str(study), "--out", str(tmp_path / "out")]) == 0
     text = capsys.readouterr().out
-    assert "difference to ce" in text
+    assert "difference from ce" in text
     assert "6 primary comparisons" in text
     comparisons = pd.read_csv(tmp_path / "out" / "comparisons.csv", keep_default_na=False)
     called = comparisons[comparisons.verdict.isin(["better", "worse"])]
@@ -453,7 +453,7 @@ def test_the_command_writes_what_it_prints(study, tmp_path, capsys):
         (["report", "nowhere", "--out", "out"], "nowhere: no such folder"),
         (
             ["report", "STUDY", "--out", "out", "--reference", "brier"],
-            "no finished run has the loss brier: ce, focal",
+            "no finished run has the loss brier; the losses are: ce, focal",
         ),
         (["report", "STUDY", "--out", "FILE"], "cannot be written"),
         (["report", "SPOILT", "--out", "out"], "none of 1 runs can be used"),

@@ -157,7 +157,7 @@ SPOILT = {
         "val_logits have 12 classes, test_logits 10",
     ),
     "no index": (spoil_arrays(test_index=None), "has no test_index, so it cannot be paired"),
-    "an index twice": (spoil_arrays(test_index=np.zeros(50, dtype=int)), "names an example twice"),
+    "an index twice": (spoil_arrays(test_index=np.zeros(50, dtype=int)), "lists an example twice"),
     "a short index": (spoil_arrays(test_index=np.arange(49)), "test_index must be 50 integers"),
     "other predictions": (
         spoil_arrays(test_logits=ZEROS),
@@ -199,7 +199,7 @@ def test_nothing_is_unpickled(tmp_path):
     assert "holds pickled objects, which are not loaded" in result.reason
     np.save(folder / "predictions.npy", trap, allow_pickle=True)
     (folder / "predictions.npy").replace(folder / "predictions.npz")
-    assert "is no npz file" in score_run(read_run(folder)).reason
+    assert "not an npz file" in score_run(read_run(folder)).reason
     assert not (tmp_path / "sprung").exists()
 
 
@@ -208,7 +208,7 @@ def test_a_run_with_probabilities_is_left_out_and_says_why(tmp_path):
     folder = write_run(tmp_path, arrays)
     arrays["test_probs"] = np.full_like(arrays.pop("test_logits"), 0.1)
     np.savez(folder / "predictions.npz", **arrays)
-    assert "has probabilities, a report needs logits" in score_run(read_run(folder)).reason
+    assert "has probabilities, but a report needs logits" in score_run(read_run(folder)).reason
 
 
 def test_of_two_runs_with_one_config_the_first_counts(tmp_path):
@@ -242,7 +242,7 @@ def test_runs_on_other_test_examples_are_left_out(tmp_path):
     kept, left_out = same_examples([score_run(read_run(folder)) for folder in folders])
     assert [one.run.seed for one in kept] == [0, 1, 2]
     assert [out.seed for out in left_out] == [7, 8]
-    assert "test examples or their labels are not those" in left_out[0].reason
+    assert "test examples or labels differ from those" in left_out[0].reason
 
 
 def told(folder, options=(), **more):

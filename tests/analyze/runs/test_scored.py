@@ -20,7 +20,7 @@ from analyze.runs.evaluation import score_run, score_runs
 from analyze.runs.run import read_run
 from analyze.runs.scored import CACHED, KEPT, PREDICTIONS
 from analyze.runs.sources import parallel
-from analyze.runs.sources.parallel import in_processes
+from analyze.runs.sources.parallel import map_processes
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def test_each_run_is_read_once_and_scored_twice_and_the_next_time_not_at_all(
     assert count() == (0, 0)
     for name, table in first.tables.items():
         assert second.tables[name].to_csv() == table.to_csv()
-    assert second.together.keys() == first.together.keys()
-    for name, matrix in first.together.items():
-        np.testing.assert_array_equal(second.together[name], matrix)
+    assert second.covariance.keys() == first.covariance.keys()
+    for name, matrix in first.covariance.items():
+        np.testing.assert_array_equal(second.covariance[name], matrix)
     for again, one in zip(second.evaluated, first.evaluated, strict=True):
         assert again.metrics == one.metrics
         assert list(again.per_example) == list(one.per_example)
@@ -192,15 +192,15 @@ def refused(number):
 def test_what_goes_wrong_in_a_process_is_told(monkeypatch, function, message):
     monkeypatch.setattr(parallel, "_cores", lambda: 2)
     with pytest.raises(UsageError, match=message):
-        list(in_processes(function, [1, 2, 3], "taking", at_most=2))
+        list(map_processes(function, [1, 2, 3], "taking", at_most=2))
 
 
 def test_results_come_in_order_from_other_processes(monkeypatch):
     monkeypatch.setattr(parallel, "_cores", lambda: 2)
-    pids = list(in_processes(with_pid, range(4), "taking", at_most=2))
+    pids = list(map_processes(with_pid, range(4), "taking", at_most=2))
     assert [number for number, _ in pids] == [0, 1, 2, 3]
     assert os.getpid() not in {pid for _, pid in pids}
-    assert list(in_processes(with_pid, [7], "taking", at_most=2)) == [(7, os.getpid())]
+    assert list(map_processes(with_pid, [7], "taking", at_most=2)) == [(7, os.getpid())]
 
 
 def with_pid(number):
@@ -212,7 +212,7 @@ import time
 from analyze.runs.sources import parallel
 parallel._cores = lambda: 2
 print("ready", flush=True)
-list(parallel.in_processes(time.sleep, [60] * 4, "sleeping", at_most=2))
+list(parallel.map_processes(time.sleep, [60] * 4, "sleeping", at_most=2))
 """
 
 

@@ -375,7 +375,7 @@ def test_where_wandb_is_offline_the_refusal_says_so(here, capsys, tmp_path):
 
 
 def test_a_server_that_does_not_answer_is_refused(here, capsys, tmp_path):
-    here.setattr(wandb_client, "PATIENCE", 2)
+    here.setattr(wandb_client, "TIMEOUT", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         here.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         here.setenv("WANDB_API_KEY", "a" * 40)
