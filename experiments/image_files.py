@@ -18,7 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from analyze.errors import UsageError
 
-PARTS = ("train", "test")
+SPLITS = ("train", "test")
 SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "ppm", "pgm"})
 SUFFIXES |= {"tif", "tiff"}
 _VALIDATION = ("val", "valid", "validation", "dev")
@@ -45,7 +45,7 @@ class Listing:
     """What there is below a root.
 
     Attributes:
-        files: of each part, in their order.
+        files: of each split, in their order.
         classes: their names.
         remarks: lines on what is not read.
     """
@@ -62,18 +62,18 @@ def find(root: Path) -> Listing:
         UsageError: where folders or images are missing or cannot be read, or classes differ.
     """
     classes = _classes(root)
-    walks = {part: _Walk(root, part, classes) for part in PARTS}
-    files = {part: walk.files for part, walk in walks.items()}
-    for part in PARTS:
-        unread = f" ({found})" if (found := _unread([walks[part]])) else ""
-        if not files[part]:
+    walks = {split: _Walk(root, split, classes) for split in SPLITS}
+    files = {split: walk.files for split, walk in walks.items()}
+    for split in SPLITS:
+        unread = f" ({found})" if (found := _unread([walks[split]])) else ""
+        if not files[split]:
             raise UsageError(
-                f"no images in {root / part}: expected {root / part}/CLASS/*.jpg or .png{unread}"
+                f"no images in {root / split}: expected {root / split}/CLASS/*.jpg or .png{unread}"
             )
-        seen = {file.label for file in files[part]}
+        seen = {file.label for file in files[split]}
         if empty := [name for label, name in enumerate(classes) if label not in seen]:
             raise UsageError(
-                f"no images in {root / part / empty[0]}: every class needs some{unread}"
+                f"no images in {root / split / empty[0]}: every class needs some{unread}"
             )
     return Listing(files, classes, _remarks(root, list(walks.values())))
 
@@ -93,7 +93,7 @@ def _fingerprint(root: Path) -> str | None:
     except UsageError:
         return None
     digest = hashlib.sha256()
-    for file in (file for part in PARTS for file in files[part]):
+    for file in (file for split in SPLITS for file in files[split]):
         digest.update(f"{file.name}\0{file.size}\n".encode(errors="surrogateescape"))
     return f"images-{digest.hexdigest()[:16]}"
 
@@ -101,16 +101,16 @@ def _fingerprint(root: Path) -> str | None:
 def _classes(root: Path) -> tuple[str, ...]:
     """The names of the classes, which train and test must share."""
     names: dict[str, list[str]] = {}
-    for part in PARTS:
+    for split in SPLITS:
         try:
-            names[part] = sorted(
+            names[split] = sorted(
                 entry.name
-                for entry in os.scandir(root / part)
+                for entry in os.scandir(root / split)
                 if entry.is_dir() and not _hidden(entry.name)
             )
         except OSError as error:
             raise UsageError(
-                f"cannot read {root / part} ({error.strerror}): --dataset folder needs "
+                f"cannot read {root / split} ({error.strerror}): --dataset folder needs "
                 f"{root}/train/CLASS/* and {root}/test/CLASS/*; name the folder with --data-dir"
             ) from error
     if names["train"] != names["test"]:
@@ -133,7 +133,7 @@ def _hidden(name: str) -> bool:
 
 @dataclass
 class _Walk:
-    """The files of a part.
+    """The files of a split.
 
     Attributes:
         files: the images.
@@ -143,7 +143,7 @@ class _Walk:
     """
 
     root: Path
-    part: str
+    split: str
     classes: tuple[str, ...]
     files: list[File] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -153,18 +153,18 @@ class _Walk:
 
     def __post_init__(self) -> None:
         for label, name in enumerate(self.classes):
-            real = os.path.realpath(self.root / self.part / name)
+            real = os.path.realpath(self.root / self.split / name)
             if (first := self.folders.setdefault(real, label)) != label:
                 raise UsageError(
-                    f"{self.root / self.part}/{name} and {self.classes[first]} are one folder: "
+                    f"{self.root / self.split}/{name} and {self.classes[first]} are one folder: "
                     "its images would be of two classes"
                 )
         self._tops = tuple(self.folders)
-        for entry in _entries(f"{self.root}/{self.part}"):
+        for entry in _entries(f"{self.root}/{self.split}"):
             if not (_hidden(entry.name) or Path(entry.path).is_dir()):
-                self._other(f"{self.part}/{entry.name}", "beside the classes")
+                self._other(f"{self.split}/{entry.name}", "beside the classes")
         for label, (top, name) in enumerate(zip(self._tops, self.classes, strict=True)):
-            below = [(f"{self.part}/{name}", top)]
+            below = [(f"{self.split}/{name}", top)]
             read = []
             while below:
                 place, real = below.pop()

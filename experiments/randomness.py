@@ -39,7 +39,7 @@ class Stream(IntEnum):
     CUTOUT_X = 16
     PARTNER = 17
     MIX_KIND = 18
-    MIX_SHARE = 19
+    MIX_LAM = 19
     BOX_Y = 20
     BOX_X = 21
     CRITERION = 22

@@ -97,10 +97,10 @@ class Data:
     remarks: tuple[str, ...] = ()
 
     def images_sha256(self) -> str:
-        """Over the pixels of all three parts, and the labels of validation and test."""
+        """Over the pixels of all three splits, and the labels of validation and test."""
         digest = hashlib.sha256()
-        parts = (self.train, self.val, self.test)
-        for tensor in (*(part.pixels for part in parts), self.val.targets, self.test.targets):
+        splits = (self.train, self.val, self.test)
+        for tensor in (*(split.pixels for split in splits), self.val.targets, self.test.targets):
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
@@ -176,7 +176,7 @@ def _relabelled(
     targets, notes = images.targets, {}
     if path := config.train_labels:
         table = label_file.read(
-            "--train-labels", path, published, len(classes), part="training images"
+            "--train-labels", path, published, len(classes), what="training images"
         )
         targets = table[images.index]
         notes["train_labels_sha256"] = fingerprint(path)
@@ -198,7 +198,7 @@ def _missing(targets: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
 
 def _test_probabilities(path: str, images: int, classes: tuple[str, ...]) -> Tensor:
     option = "--test-probabilities"
-    table = label_file.read(option, path, images, len(classes), part="test images")
+    table = label_file.read(option, path, images, len(classes), what="test images")
     if not table.is_floating_point():
         raise UsageError(
             f"{option} {path} holds class indices: expected probabilities, "

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from analyze.errors import UsageError
 from experiments import image_files
-from experiments.image_files import PARTS, File
+from experiments.image_files import SPLITS, File
 from experiments.machine import cores, locks
 from experiments.machine.progress import Progress
 
@@ -40,8 +40,8 @@ class Decoded:
     """The images of a folder.
 
     Attributes:
-        pixels: of each part, uint8, (N, 3, H, W).
-        targets: of each part, int64, (N,).
+        pixels: of each split, uint8, (N, 3, H, W).
+        targets: of each split, int64, (N,).
         classes: their names.
         remarks: lines on what was not read, or not as it is.
     """
@@ -74,8 +74,10 @@ def read(root: Path, image_size: int) -> Decoded:
             _store(cache, arrays)
     if transparent := int(arrays["transparent"]):
         remarks.append(f"{transparent:,} images of {root} are transparent: they are put on white")
-    targets = {part: np.array([f.label for f in files[part]], dtype=np.int64) for part in PARTS}
-    pixels = {part: arrays[part] for part in PARTS}
+    targets = {
+        split: np.array([f.label for f in files[split]], dtype=np.int64) for split in SPLITS
+    }
+    pixels = {split: arrays[split] for split in SPLITS}
     return Decoded(pixels, targets, listing.classes, remarks)
 
 
@@ -95,8 +97,8 @@ def _cache_path(root: Path, files: dict[str, list[File]], image_size: int) -> Pa
     """A file beside the images, or in the user's cache folder where that is read-only."""
     lines = [
         f"{file.name}\0{file.label} {file.size} {file.mtime}\n"
-        for part in PARTS
-        for file in files[part]
+        for split in SPLITS
+        for file in files[split]
     ]
     text = f"{_RULES} {image_size}{''.join(lines)}"
     key = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
@@ -111,7 +113,7 @@ def _cache_path(root: Path, files: dict[str, list[File]], image_size: int) -> Pa
 def _cached(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with path.open("rb") as file, np.load(file) as archive:
-            return {name: archive[name] for name in (*PARTS, "transparent")}
+            return {name: archive[name] for name in (*SPLITS, "transparent")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -147,17 +149,17 @@ def _decode_all(
     """Decode all files, in as many threads as there are cores: Pillow decodes without the GIL.
 
     Returns:
-        The pixels of each part, uint8, (N, 3, H, W), and ``transparent``, how many images are.
+        The pixels of each split, uint8, (N, 3, H, W), and ``transparent``, how many images are.
     """
-    total = sum(len(part) for part in files.values())
+    total = sum(len(split) for split in files.values())
     arrays: dict[str, NDArray[Any]] = {
-        part: np.empty((len(files[part]), 3, image_size, image_size), dtype=np.uint8)
-        for part in PARTS
+        split: np.empty((len(files[split]), 3, image_size, image_size), dtype=np.uint8)
+        for split in SPLITS
     }
     chunks = [
-        ([f"{root}/{file.name}" for file in files[part][i : i + _CHUNK]], arrays[part][i:])
-        for part in PARTS
-        for i in range(0, len(files[part]), _CHUNK)
+        ([f"{root}/{file.name}" for file in files[split][i : i + _CHUNK]], arrays[split][i:])
+        for split in SPLITS
+        for i in range(0, len(files[split]), _CHUNK)
     ]
     transparent = 0
     with (

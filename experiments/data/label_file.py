@@ -18,7 +18,7 @@ UNLABELLED = -100
 _SUM_TOLERANCE = 1e-3
 
 
-def read(option: str, path: str, images: int, classes: int, *, part: str) -> Tensor:
+def read(option: str, path: str, images: int, classes: int, *, what: str) -> Tensor:
     """The labels in an ``.npy`` file, checked.
 
     Args:
@@ -26,7 +26,7 @@ def read(option: str, path: str, images: int, classes: int, *, part: str) -> Ten
         path: of the file.
         images: how many images there are, one row each.
         classes: C.
-        part: what the images are, for the messages: training or test images.
+        what: what the images are, for the messages: training or test images.
 
     Returns:
         Class indices, int64, (N,), -100 where there is no label; or probabilities, float32,
@@ -44,7 +44,7 @@ def read(option: str, path: str, images: int, classes: int, *, part: str) -> Ten
         )
     if len(table) != images:
         raise UsageError(
-            f"{where} has {len(table)} rows, and there are {images} {part}: one row each, in the "
+            f"{where} has {len(table)} rows, and there are {images} {what}: one row each, in the "
             "data set's order"
         )
     if table.ndim == 1:

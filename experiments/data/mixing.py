@@ -33,7 +33,7 @@ class Mix:
     """
 
     partner: Tensor
-    share: Tensor
+    lam: Tensor
     opacity: Tensor
     rows: tuple[Tensor, Tensor]
     columns: tuple[Tensor, Tensor]
@@ -62,7 +62,7 @@ class Mix:
         """
         own = as_probabilities(probabilities[positions], classes)
         other = as_probabilities(probabilities[self.partner[positions]], classes)
-        return torch.lerp(other, own, self.share[positions].view(-1, 1))
+        return torch.lerp(other, own, self.lam[positions].view(-1, 1))
 
 
 def draw(
@@ -91,16 +91,16 @@ def draw(
     partner = integers(len(index), seed, Stream.PARTNER, epoch, index)
     chance_of_cut = 0.0 if not cutmix else 0.5 if mixup else 1.0
     cut = drawn(Stream.MIX_KIND) < chance_of_cut
-    u = drawn(Stream.MIX_SHARE)
-    share = torch.where(cut, beta(cutmix, u), beta(mixup, u))
-    side = torch.where(cut, (1 - share).sqrt(), 0.0)
+    u = drawn(Stream.MIX_LAM)
+    lam = torch.where(cut, beta(cutmix, u), beta(mixup, u))
+    side = torch.where(cut, (1 - lam).sqrt(), 0.0)
     height, width = size
     rows = span(integers(height, seed, Stream.BOX_Y, epoch, index), side * height, height)
     columns = span(integers(width, seed, Stream.BOX_X, epoch, index), side * width, width)
     area = (rows[1] - rows[0]) * (columns[1] - columns[0])
-    share = torch.where(cut, 1 - area / (height * width), share)
-    opacity = torch.where(cut, 1.0, share)
-    return Mix(partner, share.float(), opacity.float(), rows, columns)
+    lam = torch.where(cut, 1 - area / (height * width), lam)
+    opacity = torch.where(cut, 1.0, lam)
+    return Mix(partner, lam.float(), opacity.float(), rows, columns)
 
 
 def beta(alpha: float, u: Tensor) -> Tensor:

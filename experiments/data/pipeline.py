@@ -221,21 +221,24 @@ class Pipeline:
         a, index = self.augmentation, self.index
         height, width = self._mean.shape[:2]
 
-        def whole(high: int, stream: Stream) -> Tensor:
+        def draw_int(high: int, stream: Stream) -> Tensor:
             return integers(high, self.seed, stream, epoch, index)
 
         def coin(stream: Stream) -> Tensor:
             return uniform(self.seed, stream, epoch, index) < 0.5
 
-        level = whole(LEVELS, Stream.LEVEL).float() / (LEVELS - 1)
+        level = draw_int(LEVELS, Stream.LEVEL).float() / (LEVELS - 1)
         mixes = a.mixup or a.cutmix
         return _Draws(
             epoch=epoch,
-            window=(whole(2 * a.crop + 1, Stream.CROP_Y), whole(2 * a.crop + 1, Stream.CROP_X)),
+            window=(
+                draw_int(2 * a.crop + 1, Stream.CROP_Y),
+                draw_int(2 * a.crop + 1, Stream.CROP_X),
+            ),
             mirrored=coin(Stream.FLIP),
-            operation=whole(len(OPERATIONS), Stream.OPERATION),
+            operation=draw_int(len(OPERATIONS), Stream.OPERATION),
             strength=torch.where(coin(Stream.SIGN), level, -level),
-            erased=(whole(height, Stream.CUTOUT_Y), whole(width, Stream.CUTOUT_X)),
+            erased=(draw_int(height, Stream.CUTOUT_Y), draw_int(width, Stream.CUTOUT_X)),
             mix=draw(index, (height, width), self.seed, epoch, a.mixup, a.cutmix)
             if mixes
             else None,

@@ -49,7 +49,7 @@ def cifar(config: RunConfig) -> Source:
     )
     try:
         with locks.alone(root / f".{name}.lock"):  # other runs may want to download it, too
-            train, test = (dataset(root, train=part, download=True) for part in (True, False))
+            train, test = (dataset(root, train=split, download=True) for split in (True, False))
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         raise UsageError(
@@ -59,11 +59,11 @@ def cifar(config: RunConfig) -> Source:
         raise UsageError(
             f"{name} in {root} is damaged or unreadable ({error}). {ways_out}"
         ) from error
-    parts = [
-        _images(torch.from_numpy(part.data).permute(0, 3, 1, 2), part.targets)
-        for part in (train, test)
+    splits = [
+        _images(torch.from_numpy(split.data).permute(0, 3, 1, 2), split.targets)
+        for split in (train, test)
     ]
-    return Source(parts[0], parts[1], tuple(train.classes))
+    return Source(splits[0], splits[1], tuple(train.classes))
 
 
 def image_folder(config: RunConfig) -> Source:
@@ -75,7 +75,8 @@ def image_folder(config: RunConfig) -> Source:
             f"--image-size {config.image_size}: memory does not hold the images ({error}): choose "
             "a smaller size"
         ) from error
-    parts = [
-        _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p]) for p in image_files.PARTS
+    splits = [
+        _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p])
+        for p in image_files.SPLITS
     ]
-    return Source(parts[0], parts[1], decoded.classes, tuple(decoded.remarks))
+    return Source(splits[0], splits[1], decoded.classes, tuple(decoded.remarks))

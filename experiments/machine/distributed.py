@@ -126,14 +126,14 @@ def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
     return total
 
 
-def share(accelerator: Accelerator, positions: Tensor) -> Tensor:
+def rank_slice(accelerator: Accelerator, positions: Tensor) -> Tensor:
     """This process's slice of some positions; the sizes of the slices differ by one at most."""
     mine: Tensor = positions.tensor_split(accelerator.num_processes)[accelerator.process_index]
     return mine
 
 
 def gathered(accelerator: Accelerator, rows: Tensor, total: int) -> Tensor:
-    """The rows of all processes, in the order of `share`.
+    """The rows of all processes, in the order of `rank_slice`.
 
     Args:
         accelerator: the processes.
