@@ -15,7 +15,7 @@ from experiments.machine import launched
 from experiments.machine.output import outlive_readers
 from experiments.runs.state import State
 from experiments.study import grid as studies
-from experiments.study.board import DONE, Survey
+from experiments.study.board import DONE, StudyStatus
 from experiments.study.grid import Study
 from experiments.study.launchers import LAUNCHERS, Launch
 
@@ -106,22 +106,22 @@ def _positive(text: str) -> int:
 
 
 def _list(study: Study) -> int:
-    survey = Survey(study)
-    print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}")
+    study_status = StudyStatus(study)
+    print(f"{study_status.headline()}, in {', '.join(map(str, study.folders))}")
     for run in study.runs:
         chosen = " ".join(f"{name}={getattr(run, name)}" for name in study.varied)
-        print(f"{survey.standings[run.folder].state:9}{run.run_name}  {chosen}")
+        print(f"{study_status.statuses[run.folder].state:9}{run.run_name}  {chosen}")
     return DONE
 
 
 def _status(study: Study) -> int:
-    survey = Survey(study)
-    trained, total = survey.progress()
-    print(f"{survey.headline()}; {trained:,} of {total:,} epochs")
-    for run, standing in survey.runs(State.RUNNING):
-        epoch = min(standing.epoch + 1, run.epochs)
-        print(f"running: {run.run_name}: epoch {epoch}/{run.epochs}, {standing.note}")
-    for line in survey.problems():
+    study_status = StudyStatus(study)
+    trained, total = study_status.progress()
+    print(f"{study_status.headline()}; {trained:,} of {total:,} epochs")
+    for run, run_status in study_status.runs(State.RUNNING):
+        epoch = min(run_status.epoch + 1, run.epochs)
+        print(f"running: {run.run_name}: epoch {epoch}/{run.epochs}, {run_status.note}")
+    for line in study_status.problems():
         print(line)
     return DONE
 
@@ -136,11 +136,11 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     _check_writable(study)
     if study.entity:
         os.environ["WANDB_ENTITY"] = study.entity  # the runs' processes inherit it
-    survey = Survey(study)
+    study_status = StudyStatus(study)
     again = (State.FAILED,) if options.retry else ()
-    todo = [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)]
+    todo = [run for run, _ in study_status.runs(State.STOPPED, State.WAITING, *again)]
     mine = settings[options.launcher]
-    launch = Launch(survey, todo, options.workers, options.processes_per_run, mine)
+    launch = Launch(study_status, todo, options.workers, options.processes_per_run, mine)
     return LAUNCHERS[options.launcher].run(launch)
 
 

@@ -19,8 +19,8 @@ def learning_rate(config: RunConfig, step: int, steps: int) -> float:
 
     - ``onecycle`` (after Smith & Topin 2018, arXiv:1708.07120): linear from lr/100 to lr over the
       first fraction ``warmup`` of the run, then lr/2 (1 + cos pi t), t from 0 to 1 over the rest.
-    - ``cosine`` (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts): lr/2 (1 + cos pi t)
-      over the run.
+    - ``cosine`` (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts):
+      lr/2 (1 + cos pi t) over the run.
     - ``multistep``: lr, divided by 10 at each milestone passed.
     - ``constant``: lr.
 
