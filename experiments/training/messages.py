@@ -63,7 +63,7 @@ def epoch(
 
 def stopped(at: Position) -> str:
     """Say at which step a run was stopped on request."""
-    return f"stopped at epoch {at.epoch + 1}, step {at.step}; the same command goes on from here"
+    return f"stopped at epoch {at.epoch + 1}, step {at.step}; the same command continues from here"
 
 
 def diverged(learner: Learner, step: int) -> str:
