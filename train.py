@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> int:
-    """Read the command line, train, and return the exit status."""
+    """Train a run as the command line says, and return the exit status."""
     try:
         from analyze import home
         from experiments.machine import signals
@@ -20,8 +20,8 @@ def main() -> int:
 
 
 def _interrupted() -> int:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # again: ends what still takes time
-    line = "interrupted; the same command goes on from the last checkpoint, if there is one"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
+    line = "interrupted; the same command continues from the last checkpoint, if there is one"
     return _say(f"train.py: {line}", 128 + signal.SIGINT)
 
 
@@ -39,7 +39,7 @@ def _run() -> int:
         from experiments.machine import launched
 
         launched.settle()
-        # torch takes seconds to import: --help and a mistyped option should not wait for it.
+        # Import torch late: it takes seconds, and --help or a mistyped option should not wait.
         from experiments.machine import distributed
         from experiments.training.trainer import train
 
@@ -53,7 +53,7 @@ def _run() -> int:
         distributed.leave()
         return status
     except Exception as error:
-        if interrupted():  # of which a library has made something else
+        if interrupted():  # a library has turned KeyboardInterrupt into another error
             return _interrupted()
         if isinstance(error, UsageError):
             return _say(f"train.py: {error}", 2)

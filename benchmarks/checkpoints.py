@@ -1,9 +1,9 @@
-"""What a checkpoint costs: seconds to save one, as a share of a minute (default: one in five).
+"""Measure the cost of a checkpoint, as a fraction of a minute (the default is one per 5 min).
 
     python benchmarks/checkpoints.py [--folder DIR] [--rounds 5]
 
-Weights and momentum of each model are written, synced and verified as the trainer does it, to a
-folder on the disk to be measured.
+Writes and syncs weights and momentum of each model as the trainer does. The folder should be on
+the disk to be measured.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def main() -> None:
     for name in ("resnet20", "resnet18", "resnet50"):
         state = models.create(name, 10, 3, seed=0).state_dict()
         momentum = {k: torch.zeros_like(v) for k, v in state.items() if v.is_floating_point()}
-        whole = Checkpoint({"model": state, "momentum": momentum}, {})
+        saved = Checkpoint({"model": state, "momentum": momentum}, {})
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             seconds = []
             for step in range(options.rounds):
                 start = time.perf_counter()
-                checkpoint.save(Path(folder), step, whole)
+                checkpoint.save(Path(folder), step, saved)
                 seconds.append(time.perf_counter() - start)
         median = statistics.median(seconds)
         print(f"{name}: {median:.3f} s (of {options.rounds}), {median / 60:.2%} of a minute")

@@ -1,12 +1,13 @@
-"""Time and peak memory of each loss, forward and backward, as the ratio to F.cross_entropy.
+"""Measure time and peak memory of each loss, forward and backward, relative to F.cross_entropy.
 
     python benchmarks/losses.py [--seconds 1.0] [--threads N] [--shape 4096x1000] [--cpu-time]
 
 Each figure is the median over pairs of neighbouring runs, one of the loss and one of
-F.cross_entropy on the same logits: a machine that slows down slows both. Memory is the peak above
-the inputs, the gradient included. Beside our form stand torch's own, where there is one, and the
-textbook's (for sigmoid_focal torchvision's). Float32; losses of log-probabilities are given those.
-On a machine that others use, --cpu-time with --threads 1 counts the time of the processor instead.
+F.cross_entropy on the same logits. A machine that slows down thus slows both. Memory is the peak
+above the inputs, including the gradient. Our form is compared with that of torch, if there is
+one, and the textbook form (for sigmoid_focal that of torchvision). All are in float32. Losses of
+log-probabilities get log-probabilities. On a shared machine, use --cpu-time with --threads 1 to
+count processor time instead of wall time.
 """
 
 import argparse
@@ -95,7 +96,7 @@ def torch_kl(log_p, q):
     return F.kl_div(log_p, q, reduction="sum") / (log_p.numel() / log_p.shape[1])
 
 
-# spec, kind of target, torch's own form, the textbook's
+# spec, kind of target, the form of torch, the textbook form
 ROWS: list[tuple[str, str, Form | None, Form | None]] = [
     ("ce", "index", F.cross_entropy, textbook_ce),
     ("label_smoothing", "index", torch_label_smoothing, textbook_label_smoothing),
@@ -128,7 +129,7 @@ def seconds(form: Form, logits: Tensor, target: Tensor) -> float:
 
 
 def time_ratio(form: Form, logits: Tensor, target: Tensor, base: Callable, budget: float) -> float:
-    """The median over pairs of runs, one of the form and one of the base, of their ratio."""
+    """The median ratio over pairs of runs, one of the form and one of the base."""
     for _ in range(2):
         seconds(form, logits, target)
     ratios = []
@@ -139,7 +140,7 @@ def time_ratio(form: Form, logits: Tensor, target: Tensor, base: Callable, budge
 
 
 def peak_memory(form: Form, logits: Tensor, target: Tensor) -> int:
-    """Bytes at the peak of one step, above the inputs."""
+    """Peak memory of one step above the inputs, in bytes."""
     if logits.is_cuda:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

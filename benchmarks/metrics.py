@@ -1,8 +1,8 @@
-"""Time and memory of scoring and of reports: python benchmarks/metrics.py [--runs 200].
+"""Measure time and memory of scoring and reports: python benchmarks/metrics.py [--runs 200].
 
-Each measure is one fresh process, started as a user starts it, on made-up logits. Scoring is
-everything: all metrics before and after temperature, the null ECE and the fit, without the
-imports. The limits are those that the project holds itself to on one core.
+Each measurement is a fresh process on synthetic logits, started as a user would start it. Scoring
+comprises all metrics before and after temperature scaling, the null ECE and the fit, but not the
+imports. The limits are those of the project, for one core.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def save_logits(path: Path, n: int, classes: int) -> None:
 
 
 def score_once(path: str) -> None:
-    """In a process of its own: prints seconds after imports and the peak memory in MiB."""
+    """Print the seconds of scoring, without imports, and the peak memory in MiB."""
     from analyze.runs.archive import load_predictions
     from analyze.runs.score import score_predictions
 
@@ -109,14 +109,14 @@ def report(folder: Path, runs: int) -> None:
     per_setting = len(losses) * 10
     for setting in range(max(1, runs // per_setting)):
         write_study(folder / "runs", arguments, range(10), lr=0.1 / (1 + setting))
-    found = len(list((folder / "runs").iterdir()))
+    total = len(list((folder / "runs").iterdir()))
     first, again = scoring(folder / "runs"), scoring(folder / "runs")
-    print_row(f"scoring {found} runs of 10,000 x 10", first, 60)
+    print_row(f"scoring {total} runs of 10,000 x 10", first, 60)
     print_row("scoring them again", again, first / 5)
     for scored in folder.rglob("scored.npz"):
         scored.unlink()
     seconds = timed("-m", "analyze", "report", str(folder / "runs"), "--out", str(folder / "out"))
-    print_row(f"report over {found} runs of 10,000 x 10", seconds, 60)
+    print_row(f"report over {total} runs of 10,000 x 10", seconds, 60)
 
 
 if __name__ == "__main__":

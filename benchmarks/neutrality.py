@@ -1,10 +1,10 @@
-"""Which optimisations leave a run's weights as they are, to the last bit.
+"""Test which optimisations leave the weights of a run unchanged, to the last bit.
 
     python benchmarks/neutrality.py
 
-Each way trains ResNet-20 on the digits for two epochs in float32, on one thread and in a process
-of its own, and tells the first digits of the SHA-256 of the weights, and how far they are from
-those of the run as it is: the norm of the difference over the norm of the weights.
+Each way trains ResNet-20 on the digits for two epochs in float32, on one thread and in its own
+process. The output is the start of the SHA-256 of the weights, and their relative distance from
+those of the unchanged run: the norm of the difference over the norm of the weights.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ RUN = "--dataset digits --model resnet20 --epochs 2 --lr 0.1 --threads 1 --mixed
 
 
 def as_it_is() -> None:
-    """Nothing is taken out."""
+    """All optimisations are on."""
 
 
 def memory_returned() -> None:
-    """Freed memory goes to the kernel."""
+    """Freed memory returns to the kernel."""
     from experiments.machine import hardware
 
     hardware.keep_freed_memory = lambda: None
 
 
 def unfused() -> None:
-    """SGD takes several operations a parameter, each of them rounded."""
+    """SGD uses several operations per parameter, each of which rounds."""
     import torch
 
     start = torch.optim.SGD.__init__
@@ -42,7 +42,7 @@ def unfused() -> None:
 
 
 def contiguous() -> None:
-    """The network keeps PyTorch's own memory format, as do its activations."""
+    """Network and activations keep the default memory format of PyTorch."""
     from torch import nn
 
     move = nn.Module.to
@@ -52,7 +52,7 @@ def contiguous() -> None:
 
 
 def compiled() -> list[str]:
-    """TorchInductor joins operations, and sums in another order."""
+    """TorchInductor fuses operations, and sums in another order."""
     return ["--compile", "true"]
 
 
@@ -62,7 +62,7 @@ WAYS: dict[str, Callable[[], list[str] | None]] = {
 
 
 def train(way: str, output: str) -> None:
-    """The run with one optimisation taken out."""
+    """Train a run with one change."""
     options = WAYS[way]() or []
     from experiments import command_line
     from experiments.training import trainer
@@ -72,7 +72,7 @@ def train(way: str, output: str) -> None:
 
 
 def main() -> None:
-    """Train every way and print what became of the weights."""
+    """Train every way and compare the weights."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--way", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-"""K seeds in one process, by torch.func's vmap over stacked weights, against one after the other.
+"""Compare K seeds trained at once, by vmap over stacked weights, with one after the other.
 
     python benchmarks/parallel_seeds.py --model resnet20 --seeds 4
 
-Forward and backward of K models on K batches: as one vectorised call, and as K calls. The ratio
-says what training several seeds at once could save at most; above 1 it pays.
+Runs forward and backward passes of K models on K batches, as one vectorised call and as K calls.
+The ratio is the largest possible gain from training several seeds at once. Above 1, it pays.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def main() -> None:
     networks = [
         models.create(options.model, 10, 3, seed).to(device) for seed in range(options.seeds)
     ]
-    for module in (part for network in networks for part in network.modules()):
+    for module in (module for network in networks for module in network.modules()):
         if isinstance(module, torch.nn.BatchNorm2d):
-            # vmap cannot update running statistics in place: without them, its best case
+            # vmap cannot update running statistics in place. Without them is its best case.
             module.track_running_stats = False
             module.running_mean = module.running_var = module.num_batches_tracked = None
     images = torch.randn(options.seeds, options.batch_size, 3, 32, 32, device=device)
@@ -62,13 +62,13 @@ def main() -> None:
 
     speeds = {at_once: [], in_turn: []}
     for round_ in range(options.rounds + 1):
-        for way, found in speeds.items():
+        for way, measured in speeds.items():
             start = clock()
             way()
             if round_:  # the first is a warm-up
-                found.append(options.seeds * options.batch_size / (clock() - start))
-    for way, found in speeds.items():
-        print(f"{way.__name__:8} {statistics.median(found):9,.0f} images/s")
+                measured.append(options.seeds * options.batch_size / (clock() - start))
+    for way, measured in speeds.items():
+        print(f"{way.__name__:8} {statistics.median(measured):9,.0f} images/s")
     ratios = [a / b for a, b in zip(speeds[at_once], speeds[in_turn], strict=True)]
     listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     print(f"at_once / in_turn: {statistics.median(ratios):.2f} (rounds: {listed})")

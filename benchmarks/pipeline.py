@@ -1,12 +1,12 @@
-"""What augmentation costs, as a share of a training step, in one run.
+"""Measure the cost of augmentation, as a fraction of a training step.
 
     python benchmarks/pipeline.py --model resnet20 --rounds 5
 
-For each setting: the time to make a batch of 128 images and its targets, the random numbers of
-the epoch included (divided by its batches), against forward, backward and optimizer step of the
-model on tensors that are ready. 45,000 random images of 32x32 pixels, as CIFAR has for training.
-The settings take turns with the step in every round; times are medians over the rounds of the
-fastest of several repetitions.
+For each setting, this compares the time to make a batch of 128 images and targets with that of
+forward, backward and optimizer step on prepared tensors. The former includes the random numbers
+of the epoch, divided by its number of batches. The data are 45,000 random images of 32x32 pixels,
+as many as CIFAR has for training. Settings and step take turns in every round. Times are medians
+over the rounds of the fastest of several repetitions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SETTINGS = {
 
 
 def fastest(action: Callable[[], object], repetitions: int) -> float:
-    """Seconds of the fastest repetition, after the GPU has finished."""
+    """Seconds of the fastest repetition, including the work of the GPU."""
     times = []
     for _ in range(repetitions):
         started = time.perf_counter()
@@ -58,7 +58,7 @@ def fastest(action: Callable[[], object], repetitions: int) -> float:
 
 
 def main() -> None:
-    """Measure all settings against the step, and print a line each."""
+    """Measure all settings against the step, and print one line for each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--rounds", type=int, default=5)
@@ -91,7 +91,7 @@ def main() -> None:
             augmentation=Augmentation(**setting),
         )
         pipeline.labels(positions, 0)
-        epochs = itertools.count(1)  # the first batch of each draws its random numbers
+        epochs = itertools.count(1)  # the first batch of an epoch draws its random numbers
         draw = fastest(lambda: pipeline.labels(positions, next(epochs)), 3)
         pipeline.labels(positions, 0)
         batch = fastest(
@@ -111,9 +111,9 @@ def main() -> None:
         f"{len(os.sched_getaffinity(0))} threads: {1e3 * typical:.1f} ms a step of {BATCH}"
     )
     for name, cost in costs.items():
-        shares = ", ".join(f"{c / s:.2%}" for c, s in zip(cost, steps, strict=True))
+        fractions = ", ".join(f"{c / s:.2%}" for c, s in zip(cost, steps, strict=True))
         median = statistics.median(cost)
-        print(f"{name:25} {1e3 * median:6.2f} ms, {median / typical:6.2%} (rounds: {shares})")
+        print(f"{name:25} {1e3 * median:6.2f} ms, {median / typical:6.2%} (rounds: {fractions})")
 
 
 if __name__ == "__main__":

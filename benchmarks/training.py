@@ -1,22 +1,22 @@
-"""Images per second of the trainer, as ratios to a bare loop and to the plain way, in one run.
+"""Measure images per second of the trainer, relative to a bare loop and to a typical script.
 
     python benchmarks/training.py --model resnet20 --rounds 3
     python benchmarks/training.py --model resnet18 --batch-size 512
 
-- trainer: our training step, with everything that a run has: augmentation, watching for
-  divergence, signals, progress.
-- bare: the same model, precision and batch size on tensors that were augmented beforehand;
-  forward, backward, step, nothing else. It takes turns with the trainer every few steps, in one
-  process, since the two differ by less than processes do.
-- plain: the way of most scripts: float32, torch's DataLoader with two workers and torchvision's
-  transforms on PIL images, contiguous memory format.
-- ceiling: the speed if each of the step's floating-point operations (counted by torch) went at
-  the pace of a large matrix product in the same precision, measured in its turn.
-- compiled: the trainer with --compile, and after how many images its first step has paid off.
+- trainer: our training step with everything that a run has: augmentation, checks for divergence,
+  signals and progress.
+- bare: forward, backward and optimizer step only, with the same model, precision and batch size,
+  on tensors that were augmented beforehand. It takes turns with the trainer every few steps, in
+  one process, because the two differ by less than two processes do.
+- plain: a typical script: float32, the DataLoader of torch with two workers, torchvision's
+  transforms on PIL images, and the contiguous memory format.
+- ceiling: the speed if all floating-point operations of the step, as counted by torch, ran as fast
+  as a large matrix product in the same precision.
+- compiled: the trainer with --compile, and the number of images after which compiling pays off.
 - evaluation: logits and metrics of the validation images, as at the end of each epoch.
 
-The other ways take turns too, each in a process of its own, because machines are shared and noisy;
-the ratios are medians over the rounds.
+The other ways take turns too, each in its own process, because machines are shared and noisy. The
+ratios are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 WAYS = ("trainer_and_bare", "plain", "compiled", "ceiling", "evaluation")
-TRAIN, VAL = 45_000, 5_000  # images of CIFAR-10, for the share of evaluation in an epoch
+TRAIN, VAL = 45_000, 5_000  # images of CIFAR-10, to relate evaluation to an epoch
 WARM_UP = 3
 TURN = 5  # steps
 
 
 def prepared(model: str, **options: object):
-    """A Trainer on random images, its bookkeeping included."""
+    """A Trainer on random images, without a record."""
     import torch
 
     from experiments.config import RunConfig
@@ -54,21 +54,21 @@ def prepared(model: str, **options: object):
     n = 10_000
     pixels = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
     images = Images(pixels, torch.arange(n) % 10, torch.arange(n))
-    some = images.take(torch.arange(10))
+    few = images.take(torch.arange(10))
     classes = tuple("0123456789")
-    data = Data(images, some, some, classes, (0.5,) * 3, (0.25,) * 3)
+    data = Data(images, few, few, classes, (0.5,) * 3, (0.25,) * 3)
     return Trainer(config, accelerator, data, criterion.create(config), None)
 
 
 class TrainerSteps:
-    """The trainer's own steps, as many as are asked for at a time."""
+    """The steps of the trainer."""
 
     def __init__(self, trainer) -> None:
         self.trainer, self.taken = trainer, 0
         self.order = trainer.learner.plan.order(0, trainer.learner.pipeline.index)
 
     def __call__(self, steps: int) -> None:
-        """Take so many steps more."""
+        """Take this many steps."""
         trainer, plan = self.trainer, self.trainer.learner.plan
         for step in range(self.taken, self.taken + steps):
             trainer.step(plan.batch(self.order, step % (plan.steps - 1)))
@@ -79,7 +79,7 @@ class TrainerSteps:
 
 
 class BareSteps:
-    """Forward, backward and step on tensors that are ready."""
+    """Forward, backward and optimizer step on prepared tensors."""
 
     def __init__(self, trainer) -> None:
         from experiments.training.optimisation import create
@@ -91,7 +91,7 @@ class BareSteps:
         self.optimizer = create(self.network, trainer.config)
 
     def __call__(self, steps: int) -> None:
-        """Take so many steps."""
+        """Take this many steps."""
         self.network.train()
         for step in range(steps):
             images, targets = self.batches[step % 4]
@@ -99,13 +99,13 @@ class BareSteps:
 
 
 def batch(pipeline, positions: slice):
-    """Augmented images of the first epoch and their targets, on the device."""
+    """Augmented images of the first epoch, and their targets, on the device."""
     chosen = pipeline.positions[positions]
     return pipeline.augmented(chosen, 0), pipeline.targets[chosen]
 
 
 def bare_step(accelerator, network, optimizer, images, targets) -> None:
-    """Forward, backward and the optimizer's step, nothing else."""
+    """Forward, backward and optimizer step, nothing else."""
     from torch.nn import functional as F
 
     with accelerator.autocast():
@@ -116,14 +116,14 @@ def bare_step(accelerator, network, optimizer, images, targets) -> None:
 
 
 def seconds_of(work, *arguments: int) -> float:
-    """How long a call takes."""
+    """The seconds that a call takes."""
     start = clock()
     work(*arguments)
     return clock() - start
 
 
 def measure_trainer_and_bare(model: str, steps: int, size: int) -> dict[str, float]:
-    """Images per second of the trainer's steps and of bare ones, and the trainer's warm-up."""
+    """Images per second of trainer and bare steps, and the warm-up of the trainer."""
     trainer = prepared(model, batch_size=size)
     ways = {"trainer": TrainerSteps(trainer), "bare": BareSteps(trainer)}
     warm_up = {way: seconds_of(run, WARM_UP) for way, run in ways.items()}
@@ -137,7 +137,7 @@ def measure_trainer_and_bare(model: str, steps: int, size: int) -> dict[str, flo
 
 
 def measure_compiled(model: str, steps: int, size: int) -> dict[str, float]:
-    """Images per second of the trainer's steps with --compile, and its warm-up, compiled anew."""
+    """Images per second of the trainer with --compile, and its warm-up with an empty cache."""
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         run = TrainerSteps(prepared(model, batch_size=size, compile=True))
@@ -146,7 +146,7 @@ def measure_compiled(model: str, steps: int, size: int) -> dict[str, float]:
 
 
 def measure_plain(model: str, steps: int, size: int) -> dict[str, float]:
-    """Images per second of the textbook script."""
+    """Images per second of a typical script."""
     import numpy as np
     import torch
     from PIL import Image
@@ -189,7 +189,7 @@ def measure_plain(model: str, steps: int, size: int) -> dict[str, float]:
 
 
 def measure_ceiling(model: str, steps: int, size: int) -> dict[str, float]:
-    """Images per second at the pace of a large matrix product."""
+    """Images per second at the speed of a large matrix product."""
     import torch
     from torch.nn import functional as F
     from torch.utils.flop_counter import FlopCounterMode
@@ -211,7 +211,7 @@ def measure_ceiling(model: str, steps: int, size: int) -> dict[str, float]:
 
 
 def measure_evaluation(model: str, steps: int, size: int) -> dict[str, float]:
-    """Images per second of an epoch's evaluation."""
+    """Images per second of the evaluation of an epoch."""
     import torch
 
     from experiments.training import evaluation
@@ -227,7 +227,7 @@ def measure_evaluation(model: str, steps: int, size: int) -> dict[str, float]:
 
 
 def clock() -> float:
-    """Seconds, after the GPU has finished what it was given."""
+    """The time in seconds, after the GPU has finished its work."""
     import torch
 
     if torch.cuda.is_available():
@@ -236,7 +236,7 @@ def clock() -> float:
 
 
 def apart(script: str, *words: str) -> str:
-    """What a script of ours prints, run in a process of its own."""
+    """The output of a script that runs in its own process."""
     return subprocess.run(
         [sys.executable, script, *words],
         stdout=subprocess.PIPE,
@@ -247,7 +247,7 @@ def apart(script: str, *words: str) -> str:
 
 
 def main() -> None:
-    """Let the ways take turns and print their speeds and ratios."""
+    """Let the ways take turns, and print their speeds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--batch-size", type=int, default=128)
@@ -281,12 +281,12 @@ def main() -> None:
 
 
 def pairs(measured: dict[str, list[float]], way: str) -> list[tuple[float, float]]:
-    """The trainer's speed and another way's, round by round."""
+    """The speeds of the trainer and another way, by round."""
     return list(zip(measured["trainer"], measured[way], strict=True))
 
 
 def report(name: str, ratios: list[float]) -> None:
-    """A ratio: its median, and the rounds."""
+    """Print the median of a ratio and its value in each round."""
     listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     print(f"{name}: {statistics.median(ratios):.2f} (rounds: {listed})")
 

@@ -1,1 +1,1 @@
-"""The harness: what a training run is, and how many of them make a study."""
+"""The harness: training runs, and studies of many runs."""

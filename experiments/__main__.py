@@ -15,7 +15,7 @@ from experiments.machine import launched
 from experiments.machine.output import outlive_readers
 from experiments.runs.state import State
 from experiments.study import grid as studies
-from experiments.study.board import DONE, Survey
+from experiments.study.board import DONE, StudyStatus
 from experiments.study.grid import Study
 from experiments.study.launchers import LAUNCHERS, Launch
 
@@ -23,7 +23,7 @@ REFUSED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line, do what it says, and return the exit status."""
+    """Run the command line and return the exit status."""
     home.provide()
     print_anything()
     options = command_line().parse_args(arguments)
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         study = studies.read(options.study, options.set, options.output)
         if options.command == "run":
             return _run(study, options)
-        # `list STUDY | head` closes the pipe early, which is no error.
+        # `list STUDY | head` closes the pipe early. This is not an error.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         return _list(study) if options.command == "list" else _status(study)
     except UsageError as refusal:
@@ -42,29 +42,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def command_line() -> argparse.ArgumentParser:
-    """The parser of `python -m experiments`."""
+    """The argument parser of `python -m experiments`."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments",
-        description="Studies: many runs from one file, here or on a cluster.",
+        description="Run studies: many runs from one file, on this machine or a cluster.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|run|status")
     explained = {
         "list": "check a study and show its runs",
-        "run": "train what is not done yet; the same command again goes on",
-        "status": "show what is done, running, left and failed",
+        "run": "train the runs that are not done; the same command again continues",
+        "status": "show which runs are done, running, waiting and failed",
     }
     for name, text in explained.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument(
-            "study", metavar="STUDY", help="a study file, or the name of one that is shipped"
+            "study", metavar="STUDY", help="a study file, or the name of a shipped study"
         )
         command.add_argument(
             "--set",
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help="an option of train.py in place of the file's; NAME=[A, B] for several values",
+            help="set an option of train.py, overriding the file; NAME=[A, B] for several values",
         )
         command.add_argument("--output", help="folder of all runs (default: runs)")
     _add_run_options(commands.choices["run"])
@@ -77,16 +77,16 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
         type=_positive,
         default=0,
         metavar="N",
-        help="runs at once (default: one per GPU, or one on a CPU; SLURM: no limit)",
+        help="number of runs at once (default: one per GPU, or one on a CPU; SLURM: no limit)",
     )
     command.add_argument(
         "--processes-per-run",
         type=_positive,
         default=1,
         metavar="N",
-        help="processes, and GPUs, that train one run together (default: 1)",
+        help="number of processes, and GPUs, per run (default: 1)",
     )
-    command.add_argument("--retry", action="store_true", help="try failed runs again")
+    command.add_argument("--retry", action="store_true", help="retry failed runs")
     command.add_argument("--launcher", choices=list(LAUNCHERS), default="local")
     for name, launcher in LAUNCHERS.items():
         if launcher.settings:
@@ -106,22 +106,22 @@ def _positive(text: str) -> int:
 
 
 def _list(study: Study) -> int:
-    survey = Survey(study)
-    print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}")
+    study_status = StudyStatus(study)
+    print(f"{study_status.headline()}, in {', '.join(map(str, study.folders))}")
     for run in study.runs:
         chosen = " ".join(f"{name}={getattr(run, name)}" for name in study.varied)
-        print(f"{survey.standings[run.folder].state:9}{run.run_name}  {chosen}")
+        print(f"{study_status.statuses[run.folder].state:9}{run.run_name}  {chosen}")
     return DONE
 
 
 def _status(study: Study) -> int:
-    survey = Survey(study)
-    trained, total = survey.progress()
-    print(f"{survey.headline()}; {trained:,} of {total:,} epochs")
-    for run, standing in survey.runs(State.RUNNING):
-        epoch = min(standing.epoch + 1, run.epochs)
-        print(f"running: {run.run_name}: epoch {epoch}/{run.epochs}, {standing.note}")
-    for line in survey.problems():
+    study_status = StudyStatus(study)
+    trained, total = study_status.progress()
+    print(f"{study_status.headline()}; {trained:,} of {total:,} epochs")
+    for run, run_status in study_status.runs(State.RUNNING):
+        epoch = min(run_status.epoch + 1, run.epochs)
+        print(f"running: {run.run_name}: epoch {epoch}/{run.epochs}, {run_status.note}")
+    for line in study_status.problems():
         print(line)
     return DONE
 
@@ -135,17 +135,17 @@ def _run(study: Study, options: argparse.Namespace) -> int:
             raise UsageError(f"--{name} needs --launcher {name}")
     _check_writable(study)
     if study.entity:
-        os.environ["WANDB_ENTITY"] = study.entity  # the runs' processes inherit it
-    survey = Survey(study)
+        os.environ["WANDB_ENTITY"] = study.entity  # the processes of the runs inherit it
+    study_status = StudyStatus(study)
     again = (State.FAILED,) if options.retry else ()
-    todo = [run for run, _ in survey.runs(State.STOPPED, State.WAITING, *again)]
+    todo = [run for run, _ in study_status.runs(State.STOPPED, State.WAITING, *again)]
     mine = settings[options.launcher]
-    launch = Launch(survey, todo, options.workers, options.processes_per_run, mine)
+    launch = Launch(study_status, todo, options.workers, options.processes_per_run, mine)
     return LAUNCHERS[options.launcher].run(launch)
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str | bool]:
-    """``["mem=900M", "requeue"]`` as names and values; without a value: true."""
+    """Split ``["mem=900M", "requeue"]`` into names and values; a missing value is True."""
     pairs = (text.partition("=") for text in texts)
     return {key.replace("-", "_"): value if equals else True for key, equals, value in pairs}
 

@@ -1,7 +1,7 @@
-"""The data sets and models that ``--dataset`` and ``--model`` name: an entry each.
+"""The data sets and models for ``--dataset`` and ``--model``, one entry each.
 
-An entry names its code as MODULE:NAME, so that ``--help`` and a study's launcher, which need to
-know what there is, import no torch.
+An entry names its code as MODULE:NAME. The catalogue can thus be read without importing torch, as
+``--help`` and the launcher of a study do.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ class DataSet(NamedTuple):
     """A data set.
 
     Attributes:
-        load: the function that reads it: RunConfig -> experiments.data.datasets.Source.
-        flips: whether a mirrored image keeps its class, so that ``--augment auto`` mirrors.
-        own: whether the images are the user's own: they are told by what lies in ``--data-dir``,
-            and not by the name of the data set alone.
-        libraries: what it imports, which a study imports once for all its runs.
+        load: function that reads it: RunConfig -> experiments.data.datasets.Source.
+        flips: whether a mirrored image keeps its class; if so, ``--augment auto`` mirrors.
+        own: whether the images are the user's own. The contents of ``--data-dir`` then identify
+            them, rather than the name of the data set alone.
+        libraries: modules that it imports; a study imports them once for all runs.
     """
 
     load: str
@@ -31,10 +31,10 @@ class Model(NamedTuple):
     """A model.
 
     Attributes:
-        create: a class or function that makes it, with random weights, of the keywords
+        create: class or function that creates it, with random weights, from the keyword arguments
             num_classes and in_channels.
-        options: its other keywords.
-        libraries: as of a data set.
+        options: other keyword arguments.
+        libraries: modules that it imports; a study imports them once for all runs.
     """
 
     create: str
@@ -46,7 +46,7 @@ _CIFAR = DataSet("experiments.data.sources:cifar", libraries=("torchvision.datas
 DATASETS = {
     "cifar10": _CIFAR,
     "cifar100": _CIFAR,
-    # A mirrored digit is another digit, or none.
+    # A mirrored digit is another digit, or no digit at all.
     "digits": DataSet(
         "experiments.data.sources:digits", flips=False, libraries=("sklearn.datasets",)
     ),
@@ -65,6 +65,6 @@ MODELS |= {
 
 
 def model(name: str) -> Model:
-    """The model of this name, which may be timm:NAME."""
+    """The entry of a model, which may be ``timm:NAME``."""
     other = Model(f"{_MODELS}:from_timm", {"name": name.removeprefix("timm:")}, ("timm",))
     return MODELS.get(name, other)

@@ -1,4 +1,4 @@
-"""The command line of train.py: read into a RunConfig, and explained by ``--help``."""
+"""Parse the command line of train.py into a RunConfig."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from experiments.config import RunConfig, kinds
 
 
 def parse(argv: Sequence[str] | None = None) -> RunConfig:
-    """The command line as a RunConfig; ``--help`` prints every option and exits.
+    """Parse the command line; ``--help`` prints every option and exits.
 
-    Booleans may be written ``--compile``, ``--no-compile``, ``--compile=true`` or
-    ``--compile true`` (W&B's sweep agent writes the third).
+    Booleans may be written ``--compile``, ``--no-compile``, ``--compile=true`` (as the W&B sweep
+    agent does) or ``--compile true``.
 
     Raises:
-        UsageError: on an unknown option or a value that no run can have.
+        UsageError: on an unknown option or an invalid value.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if "-h" in arguments or "--help" in arguments:
@@ -28,7 +28,7 @@ def parse(argv: Sequence[str] | None = None) -> RunConfig:
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:
-    """``["--lr", "0.1", "--seed=1", "--no-compile"]`` as a mapping of names to texts."""
+    """Parse ``["--lr", "0.1", "--seed=1", "--no-compile"]`` into names and texts."""
     known = kinds()
     queue = list(arguments)
     options: dict[str, str] = {}
@@ -46,7 +46,7 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
         elif not equals:
             if name in known and not queue:
                 raise UsageError(f"{option} needs a value", name)
-            # An unknown one is refused by its name: the next option is not its value.
+            # Do not take the next option as the value of an unknown one.
             follows = queue and (name in known or not queue[0].startswith("--"))
             value = queue.pop(0) if follows else ""
         options[name] = value

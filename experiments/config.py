@@ -1,4 +1,4 @@
-"""Every option of a training run: typed, with its default and its help. Imports no torch."""
+"""Every option of a training run, with its type, default and help. Imports no torch."""
 
 from __future__ import annotations
 
@@ -40,131 +40,131 @@ _SIZE = Rule("a fraction below 1, or a whole number of images", lambda v: v < 1 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Train one ResNet with one loss, and leave a run folder behind.
+    """Train one ResNet with one loss, and write a run folder.
 
     The same command again continues a run that was stopped, and leaves a finished one alone.
     """
 
-    # The loss: NAME[:key=value,...], e.g. ce, focal:gamma=3, label_smoothing:smoothing=0.05, a
-    # weighted sum ce+0.5*dice, or your own by import path or file,
+    # Loss: NAME[:key=value,...], e.g. ce, focal:gamma=3, label_smoothing:smoothing=0.05; a
+    # weighted sum, ce+0.5*dice; or your own loss by import path or file,
     # mypackage.losses:MyLoss:epsilon=1 or ./losses.py:MyLoss.
     loss: Annotated[str, PRINTABLE] = "ce"
-    # resnet8|20|32|44|56|110 (He et al. 2016, for CIFAR), resnet18|34|50 with the CIFAR stem, or
-    # timm:NAME for any other classifier of timm.
+    # resnet8|20|32|44|56|110 (He et al. 2016, for CIFAR), resnet18|34|50 with a CIFAR stem, or
+    # timm:NAME for any other classifier in timm.
     model: Annotated[str, one_of(MODELS, "timm:NAME")] = "resnet18"
     # cifar10 and cifar100 are downloaded to --data-dir on first use; digits comes with
     # scikit-learn; folder reads DATA_DIR/train/CLASS/* and DATA_DIR/test/CLASS/*.
     dataset: Annotated[str, one_of(DATASETS)] = "cifar10"
-    # Where the data set is, or is downloaded to.
+    # Folder that holds the data set, or to which it is downloaded.
     data_dir: Path = Path("data")
-    # folder: images of another size are resized and centre-cropped to this many pixels.
+    # folder: side in pixels of the square to which other images are resized and centre-cropped.
     image_size: Annotated[int, AT_LEAST_1] = 32
 
     # Passes over the training images.
     epochs: Annotated[int, AT_LEAST_1] = 30
-    # Images per optimizer step, over all processes and accumulation steps together.
+    # Images per optimizer step, over all processes and micro-batches.
     batch_size: Annotated[int, AT_LEAST_1] = 128
-    # Peak learning rate, for the batch size as given (it is not rescaled).
+    # Peak learning rate. It is not rescaled with the batch size.
     lr: Annotated[float, POSITIVE] = 0.4
-    # Nesterov momentum of SGD; 0 is plain SGD.
+    # Momentum of SGD; 0 is plain SGD.
     momentum: Annotated[float, BELOW_1] = 0.9
-    # Nesterov's form of the momentum; --no-nesterov is the classical one.
+    # Nesterov momentum; --no-nesterov is classical momentum.
     nesterov: bool = True
-    # L2 penalty on convolution and linear weights; BatchNorm and biases have none.
+    # L2 penalty on convolution and linear weights, not on BatchNorm and biases.
     weight_decay: Annotated[float, NOT_NEGATIVE] = 5e-4
-    # Learning rate over the run: onecycle (linear warm-up, then cosine to 0), cosine, multistep
+    # Learning rate schedule: onecycle (linear warm-up, then cosine to 0), cosine, multistep
     # (divided by 10 at each of --milestones) or constant.
     schedule: Literal["onecycle", "cosine", "multistep", "constant"] = "onecycle"
-    # onecycle: the fraction of the run that warms up.
+    # onecycle: fraction of the run that is warm-up.
     warmup: Annotated[float, BELOW_1] = 0.2
-    # multistep: where the learning rate drops, as fractions of the run, or as epochs (150,250),
-    # before the first step after so many.
+    # multistep: when the learning rate drops, as fractions of the run or as numbers of completed
+    # epochs (150,250).
     milestones: Annotated[str, Mark.LIST] = "0.5,0.75"
-    # Clip the gradient's norm at this value; 0 does not clip.
+    # Maximum norm of the gradient; 0 does not clip.
     clip_norm: Annotated[float, NOT_NEGATIVE] = 0.0
 
-    # Initial weights, order, augmentation, dropout. Runs of different losses with the same seed
-    # see the same weights, batches and crops.
+    # Seed of initial weights, order, augmentation and dropout. Runs with the same seed have the
+    # same initial weights, batches and crops, whatever their loss.
     seed: Annotated[int, SEED] = 0
-    # Which training images are held out for validation.
+    # Seed of the choice of validation images, and of all other choices of images and labels.
     split_seed: Annotated[int, SEED] = 0
-    # Validation images held out of train, stratified: a fraction below 1, else a number.
+    # Validation images held out of train, stratified: a fraction below 1, or a number of images.
     val_size: Annotated[float, POSITIVE, _SIZE] = 0.1
-    # Keep fewer images of each further class, exponentially, the last class 1/IMBALANCE of the
-    # first (Cao et al. 2019): 100 makes CIFAR-10-LT. 1 keeps all.
+    # Make the classes exponentially long-tailed: the last class keeps 1/IMBALANCE of the first
+    # (Cao et al. 2019). 100 makes CIFAR-10-LT; 1 keeps all.
     imbalance: Annotated[float, FROM_1] = 1.0
-    # Keep only so many training images, each class its share; 0 keeps all.
+    # Keep this many training images, stratified; 0 keeps all.
     train_size: Annotated[int, AT_LEAST_0] = 0
-    # .npy file with the labels to train on: class indices (-100 for none) or a table of
-    # probabilities, a row for each training image of the data set, held-out ones included.
+    # .npy file of labels to train on, one row per training image of the data set, including those
+    # held out: class indices (-100 for no label) or probabilities.
     train_labels: Annotated[str, Mark.PATH] = ""
-    # Chance that a training label is replaced by another class, each as likely.
+    # Probability that a training label is replaced by another class, drawn uniformly.
     label_noise: Annotated[float, BELOW_1] = 0.0
-    # Chance that a training image loses its label: it passes through the network, and counts for
-    # nothing in the loss.
+    # Probability that a training image loses its label. It passes through the network, but does
+    # not count in the loss.
     unlabelled: Annotated[float, BELOW_1] = 0.0
-    # Weight of each class in the loss: none, balanced (in inverse proportion to its labels),
+    # Class weights in the loss: none, balanced (inversely proportional to the class sizes),
     # effective:BETA (Cui et al. 2019; BETA such as 0.999), or numbers, w1,w2,...
     class_weights: Annotated[str, Mark.LIST] = "none"
-    # .npy table of people's probabilities for the test images, to compare the model's with.
+    # .npy file of human label probabilities for the test images, to compare with the model.
     test_probabilities: Annotated[str, Mark.PATH, Mark.JUDGES] = ""
 
-    # standard is a random crop of the image padded by an eighth, and a horizontal flip; auto is
-    # standard, but without the flip for digits; trivial is auto, then one random operation of
-    # random strength (TrivialAugment, Müller & Hutter 2021).
+    # standard: random crop after padding by an eighth, and horizontal flip; auto: standard, but no
+    # flip for digits; trivial: auto, then one random operation of random strength
+    # (TrivialAugment, Müller & Hutter 2021).
     augment: Literal["auto", "none", "standard", "trivial"] = "auto"
-    # Erase a square of so many pixels anywhere in each image; 0 erases nothing.
+    # Erase a square with sides of this many pixels in each image; 0 is off.
     cutout: Annotated[int, AT_LEAST_0] = 0
-    # Average each image and its label with another's, in shares from Beta(ALPHA, ALPHA); 0 is
-    # off. For losses that take probabilities.
+    # MixUp: average each image and its label with another, weighted by Beta(MIXUP, MIXUP); 0 is
+    # off. The loss must take probabilities.
     mixup: Annotated[float, STRENGTH] = 0.0
-    # Paste a box of another image, and mix the labels by area, likewise; with --mixup, each image
-    # takes one or the other.
+    # CutMix: paste a box of another image, and mix the labels by area; 0 is off. With --mixup,
+    # each image gets one of the two. The loss must take probabilities.
     cutmix: Annotated[float, STRENGTH] = 0.0
-    # For --loss kl: the folder of a finished run whose predictions are the targets.
+    # With --loss kl: folder of a finished run whose predictions are the targets.
     teacher: Annotated[str, Mark.PATH] = ""
-    # With --teacher: divides the logits of teacher and student; the loss is multiplied by its
-    # square (Hinton et al. 2015).
+    # With --teacher: temperature T that divides the logits of teacher and student. The loss is
+    # multiplied by T squared (Hinton et al. 2015).
     temperature: Annotated[float, POSITIVE] = 4.0
 
-    # auto takes bf16 where matrix units compute it natively (CUDA from Ampere on, CPUs with
-    # AMX), else float32. The loss is computed in float32 always. What `accelerate launch` says of
-    # precision is not looked at.
+    # auto: bf16 if the device has matrix units for it (CUDA since Ampere, CPUs with AMX), else
+    # float32. The loss is always computed in float32. The precision of `accelerate launch` is
+    # ignored.
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    # torch.compile the model: pays on long runs; the first step takes a minute or so.
+    # Compile the model with torch.compile. This pays on long runs: the first step takes a minute.
     compile: bool = False
-    # Compute each batch in this many pieces, one after the other: less memory, the same
-    # gradient (but for BatchNorm, which sees the pieces).
+    # Split each batch into this many micro-batches, computed one after the other. This saves
+    # memory and keeps the gradient, except through BatchNorm, which sees the micro-batches.
     grad_accum: Annotated[int, AT_LEAST_1] = 1
     # Share BatchNorm's batch statistics over the processes (CUDA only).
     sync_bn: bool = False
-    # CPU threads of this process; 0 divides the cores among the processes.
+    # CPU threads of each process; 0 divides the cores among the processes.
     threads: Annotated[int, AT_LEAST_0, Mark.BOOKKEEPING] = 0
 
-    # Steps (200) or minutes (5m) between checkpoints; one more at the end of every epoch.
+    # Steps (200) or minutes (5m) between checkpoints. Each epoch also ends with one.
     checkpoint_every: Annotated[str, Mark.BOOKKEEPING] = "5m"
-    # Start anew, even where a run of this name stands: it is deleted first.
+    # Start anew: delete an existing run of this name first.
     fresh: Annotated[bool, Mark.BOOKKEEPING] = False
 
     # Folder of all runs; this one goes to OUTPUT/STUDY/NAME.
     output: Annotated[Path, Mark.BOOKKEEPING] = Path("runs")
-    # The study that this run belongs to.
+    # Study to which this run belongs.
     study: Annotated[str, FOLDER_NAME, NOT_EMPTY, Mark.BOOKKEEPING] = "single"
-    # Name of the run; made of model, loss, seed and a hash of the config where empty.
+    # Name of the run; if empty, made from model, loss, seed and a hash of the options.
     name: Annotated[str, FOLDER_NAME, Mark.BOOKKEEPING] = ""
 
-    # auto is $WANDB_MODE, or else online if an API key is configured; offline is into the run
-    # folder, or $WANDB_DIR. Without a key, online is offline too: nobody is asked for one.
+    # auto: $WANDB_MODE, else online if an API key is configured; offline: log to the run folder or
+    # $WANDB_DIR. Without a key, online is offline too: nobody is asked for one.
     wandb: Annotated[Literal["auto", "online", "offline", "disabled"], Mark.BOOKKEEPING] = "auto"
-    # Project on W&B; $WANDB_PROJECT, or else resnet-losses, where empty.
+    # W&B project; if empty, $WANDB_PROJECT or else resnet-losses.
     project: Annotated[str, Mark.BOOKKEEPING] = ""
-    # Group on W&B; $WANDB_RUN_GROUP, or else the configuration without the seed, where empty.
+    # W&B group; if empty, $WANDB_RUN_GROUP or else the configuration without the seed.
     group: Annotated[str, Mark.BOOKKEEPING] = ""
-    # Tags on W&B, separated by commas; $WANDB_TAGS where empty.
+    # W&B tags, separated by commas; if empty, $WANDB_TAGS.
     tags: Annotated[str, Mark.LIST, Mark.BOOKKEEPING] = ""
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can have.
+        """Check all values.
 
         Raises:
             UsageError: naming the option, the rule and the value.
@@ -179,7 +179,7 @@ class RunConfig:
         self._check_teacher()
 
     def _check_teacher(self) -> None:
-        """A teacher takes the place of labels; a temperature without one does nothing."""
+        """A teacher replaces the labels; without a teacher, a temperature has no effect."""
         if not self.teacher:
             rule = Rule("left alone without --teacher", (4.0).__eq__)
             rule.require("temperature", self.temperature)
@@ -190,10 +190,10 @@ class RunConfig:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> RunConfig:
-        """From names and values as a command line or a study file gives them.
+        """Create a configuration from the names and values of a command line or study file.
 
         Raises:
-            UsageError: on an unknown name, or a value of the wrong type or out of its range.
+            UsageError: on an unknown name, or a value of the wrong type or out of range.
         """
         for name in options:
             if name not in kinds():
@@ -206,12 +206,12 @@ class RunConfig:
 
     @cached_property
     def images(self) -> tuple[str, ...]:
-        """What tells the images apart: today's name for them, then those of earlier versions."""
+        """The names that identify the images: today's, then those of earlier versions."""
         return names_of_images(self.dataset, self.data_dir, self.output / self.study)
 
     @cached_property
     def hashes(self) -> tuple[str, ...]:
-        """The hashes that this run may be known by: today's, then those of earlier versions."""
+        """The hashes of this run: today's, then those of earlier versions."""
         options = self.identity()
         texts = (json.dumps(options | {"data_dir": i}, sort_keys=True) for i in self.images)
         return tuple(hashlib.sha256(text.encode()).hexdigest()[:8] for text in texts)
@@ -223,21 +223,21 @@ class RunConfig:
 
     @property
     def run_name(self) -> str:
-        """``--name``, or a readable and unique one."""
+        """``--name``, or a readable and unique name."""
         return self.folder.name
 
     @cached_property
     def folder(self) -> Path:
-        """Where this run's files go, or where an earlier version has put them."""
+        """The folder of this run's files, also if an earlier version has made it."""
         label = re.sub(r"[^\w.=+*,-]+", "_", f"{self.model}-{self.loss}")[:120]
-        # A loss may be named in Greek: two bytes a letter.
+        # Cut by bytes, too: a loss may have a Greek name, with two bytes a letter.
         label = label.encode()[: values.LONGEST_NAME - 35].decode(errors="ignore")
         names = [self.name] if self.name else [f"{label}-s{self.seed}-{h}" for h in self.hashes]
         places = [self.output / self.study / name for name in names]
         return next((p for p in places if os.path.exists(p)), places[0])  # noqa: PTH110 (raises nothing)
 
     def identity(self) -> dict[str, Any]:
-        """The options that determine the result, as JSON values, the images by what they are."""
+        """The options that determine the result, as JSON values; data_dir names the images."""
         options = self.to_dict() | {"data_dir": self.images[0]}
         neutral = neutral_values()
         return {
@@ -247,7 +247,7 @@ class RunConfig:
         }
 
     def differences(self, described: Mapping[str, Any]) -> list[str]:
-        """The options that determine the result, and that a run's config.json has otherwise."""
+        """The options that determine the result and differ from a run's config.json."""
         before = neutral_values() | described.get("config", {})
         place = described.get("images") or before.get("data_dir")
         now = neutral_values() | self.identity()
@@ -261,7 +261,7 @@ class RunConfig:
         ]
 
     def unlearned(self) -> list[str]:
-        """The options that say nothing of what the model has learned, for who compares runs."""
+        """The options that do not affect what the model learns, for the comparison of runs."""
         own = DATASETS[self.dataset].own
         judging = [name for name in kinds() if Mark.JUDGES in marks(name)]
         return sorted([*BOOKKEEPING, *judging, *([] if own else ["data_dir"])])
@@ -272,7 +272,7 @@ class RunConfig:
         return {name: str(v) if isinstance(v, Path) else v for name, v in options}
 
 
-@cache  # half a study's checking otherwise goes into looking these up
+@cache  # uncached, these lookups take half the time of checking a study
 def kinds() -> dict[str, Any]:
     """The types of the options."""
     return get_type_hints(RunConfig)
@@ -280,7 +280,7 @@ def kinds() -> dict[str, Any]:
 
 @cache
 def marks(name: str) -> tuple[Any, ...]:
-    """What the annotation of an option says beside its type: rules, marks, its neutral value."""
+    """The annotations of an option besides its type: rules, marks and neutral value."""
     hint = get_type_hints(RunConfig, include_extras=True).get(name)
     choices = get_args(kinds().get(name))
     return (*getattr(hint, "__metadata__", ()), *([one_of(choices)] if choices else []))
@@ -288,15 +288,15 @@ def marks(name: str) -> tuple[Any, ...]:
 
 @cache
 def neutral_values() -> dict[str, Any]:
-    """The options that enter the hash from some value on, and the value before it."""
+    """The options that have a neutral value, which stays out of the hash, and that value."""
     return {n: m.value for n in kinds() for m in marks(n) if isinstance(m, Neutral)}
 
 
-# Options that say where a run goes and how it is watched, not what it computes: they take no
-# part in the run's hash, so that moving a run or logging it elsewhere leaves it the same run.
+# Options that say where a run goes and how it is logged, not what it computes. They stay out of
+# the hash, so that a run that is moved or logged elsewhere remains the same run.
 BOOKKEEPING = frozenset(name for name in kinds() if Mark.BOOKKEEPING in marks(name))
 
 
 def convert(name: str, value: object) -> Any:  # noqa: ANN401 (as the option says)
-    """As `values.convert`, by what the option is."""
+    """Convert a value to the type of its option; see `values.convert`."""
     return values.convert(name, value, kinds()[name], marks(name))

@@ -1,10 +1,10 @@
-"""Errors: our own, and what other libraries' say, in a line."""
+"""Shorten error messages of libraries to one line."""
 
 from __future__ import annotations
 
 
 def first_line(error: BaseException) -> str:
-    r"""The first line of an error's message; with its kind, where it says nothing or a mere key.
+    r"""The first line of an error's message, with the type if the message is empty or only a key.
 
     Example:
         >>> first_line(ValueError("no such thing\ntry another")), first_line(AssertionError())
@@ -17,18 +17,18 @@ def first_line(error: BaseException) -> str:
 
 
 def with_kind(error: BaseException) -> str:
-    """The kind of an error and the first line of its message, if it has one."""
+    """The type of an error and the first line of its message, if it has one."""
     return ": ".join([type(error).__name__, *_lines(error)[:1]])
 
 
 def one_line(error: BaseException, longest: int = 200) -> str:
-    """All lines of an error's message as one, of a library that explains itself in several."""
+    """All lines of an error's message, joined into one."""
     rest = " ".join(_lines(error)[1:])
     return f"{first_line(error)} {rest}".strip()[:longest]
 
 
 def last_line(error: BaseException) -> str:
-    """The last line, of a library that quotes there what another program said."""
+    """The last line of an error's message, where some libraries quote another program."""
     return (_lines(error) or [first_line(error)])[-1]
 
 

@@ -1,4 +1,4 @@
-"""What tells the images of one run from those of another."""
+"""Identify the images of a run."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from pathlib import Path
 from experiments import image_files
 from experiments.catalogue import DATASETS
 
-# Most runs found what they had downloaded here, when the place still counted: it stands for all.
+# Earlier versions hashed the path of downloaded images. This default path now stands for all, so
+# that most earlier runs keep their hash.
 _ANYWHERE = "data"
 
 
 def names_of_images(dataset: str, place: Path, study: Path) -> tuple[str, ...]:
-    """What stands in a run's hash for ``--data-dir``; then what once did: the path.
+    """The names that stand for ``--data-dir`` in a run's hash: today's, then the path.
 
-    Downloaded images are the same in any place. A user's own are told by their names and sizes;
-    where they are gone, by what the runs of the study have recorded of them.
+    Earlier versions used the path. Downloaded images are the same in any place. A user's own
+    images are identified by the names and sizes of the files. If the files are gone, the name that
+    runs of the study have recorded is used.
     """
     if not DATASETS[dataset].own:
-        known = [_ANYWHERE]
+        names = [_ANYWHERE]
     elif now := image_files.fingerprint(place):
-        known = [now]
+        names = [now]
     else:
-        known = _recorded(study, study.stat().st_mtime_ns if study.is_dir() else 0, str(place))
-    return tuple(dict.fromkeys([*known, str(place)]))
+        names = _recorded(study, study.stat().st_mtime_ns if study.is_dir() else 0, str(place))
+    return tuple(dict.fromkeys([*names, str(place)]))
 
 
-@cache  # by the time at which a run was added: each of them asks
+@cache  # every run of a study asks; the folder's time changes when a run is added
 def _recorded(study: Path, _mtime: int, place: str) -> list[str]:
     recorded = []
     for path in sorted(study.glob("*/config.json")):
@@ -37,5 +39,5 @@ def _recorded(study: Path, _mtime: int, place: str) -> list[str]:
             if described["config"]["data_dir"] == place:
                 recorded.append(described["images"])
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # not a run, or one of before images were recorded
+            continue  # not a run, or from a version that did not record images
     return recorded

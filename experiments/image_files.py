@@ -1,9 +1,9 @@
-"""Which image files a folder has: ``ROOT/train/CLASS/FILE`` and ``ROOT/test/CLASS/FILE``.
+"""List the image files of a folder: ``ROOT/train/CLASS/FILE`` and ``ROOT/test/CLASS/FILE``.
 
-The layout and the order are those of torchvision's ImageFolder: classes by name, files by name,
-those of subfolders after them. Links to files and to folders are followed, but every folder is
-read once, for one class. Names that begin with . or @ are a system's own: they are passed over.
-Whatever else is no image is counted, and said.
+Layout and order are those of torchvision's ImageFolder: classes by name, then files by name, then
+the files of subfolders. Links to files and folders are followed, but every folder is read only
+once, for one class. Names that begin with . or @ belong to the system and are skipped. Other files
+that are not images are counted and reported.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import NamedTuple, NoReturn
 
 from analyze.errors import UsageError
 
-PARTS = ("train", "test")
+SPLITS = ("train", "test")
 SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "ppm", "pgm"})
 SUFFIXES |= {"tif", "tiff"}
 _VALIDATION = ("val", "valid", "validation", "dev")
 
 
 class File(NamedTuple):
-    """An image file, and what tells whether it has changed.
+    """An image file, with size and time to detect changes.
 
     Attributes:
-        name: its path below the root.
-        label: the number of its class.
-        size: in bytes.
-        mtime: in nanoseconds.
+        name: path below the root.
+        label: index of its class.
+        size: size in bytes.
+        mtime: modification time in nanoseconds.
     """
 
     name: str
@@ -42,12 +42,12 @@ class File(NamedTuple):
 
 @dataclass
 class Listing:
-    """What there is below a root.
+    """The image files below a root.
 
     Attributes:
-        files: of each part, in their order.
-        classes: their names.
-        remarks: lines on what is not read.
+        files: files of each split, in order.
+        classes: names of the classes.
+        remarks: lines on what was not read.
     """
 
     files: dict[str, list[File]]
@@ -56,32 +56,32 @@ class Listing:
 
 
 def find(root: Path) -> Listing:
-    """All image files below ``root``.
+    """List all image files below ``root``.
 
     Raises:
-        UsageError: where folders or images are missing or cannot be read, or classes differ.
+        UsageError: if folders or images are missing or unreadable, or if classes differ.
     """
     classes = _classes(root)
-    walks = {part: _Walk(root, part, classes) for part in PARTS}
-    files = {part: walk.files for part, walk in walks.items()}
-    for part in PARTS:
-        unread = f" ({found})" if (found := _unread([walks[part]])) else ""
-        if not files[part]:
+    walks = {split: _Walk(root, split, classes) for split in SPLITS}
+    files = {split: walk.files for split, walk in walks.items()}
+    for split in SPLITS:
+        unread = f" ({others})" if (others := _unread([walks[split]])) else ""
+        if not files[split]:
             raise UsageError(
-                f"no images in {root / part}: expected {root / part}/CLASS/*.jpg or .png{unread}"
+                f"no images in {root / split}: expected {root / split}/CLASS/*.jpg or .png{unread}"
             )
-        seen = {file.label for file in files[part]}
+        seen = {file.label for file in files[split]}
         if empty := [name for label, name in enumerate(classes) if label not in seen]:
             raise UsageError(
-                f"no images in {root / part / empty[0]}: every class needs some{unread}"
+                f"no images in {root / split / empty[0]}: every class needs some{unread}"
             )
     return Listing(files, classes, _remarks(root, list(walks.values())))
 
 
 def fingerprint(root: Path) -> str | None:
-    """What tells these images from others: a digest over the names and sizes of the files.
+    """A digest of the names and sizes of the files, which identifies the images.
 
-    They are listed once a process. None where ``root`` is not there, or `find` refuses it.
+    Each process lists them only once. None if ``root`` does not exist or `find` refuses it.
     """
     return _fingerprint(root) if root.is_dir() else None
 
@@ -93,24 +93,24 @@ def _fingerprint(root: Path) -> str | None:
     except UsageError:
         return None
     digest = hashlib.sha256()
-    for file in (file for part in PARTS for file in files[part]):
+    for file in (file for split in SPLITS for file in files[split]):
         digest.update(f"{file.name}\0{file.size}\n".encode(errors="surrogateescape"))
     return f"images-{digest.hexdigest()[:16]}"
 
 
 def _classes(root: Path) -> tuple[str, ...]:
-    """The names of the classes, which train and test must share."""
+    """The names of the classes, which must be the same in train and test."""
     names: dict[str, list[str]] = {}
-    for part in PARTS:
+    for split in SPLITS:
         try:
-            names[part] = sorted(
+            names[split] = sorted(
                 entry.name
-                for entry in os.scandir(root / part)
+                for entry in os.scandir(root / split)
                 if entry.is_dir() and not _hidden(entry.name)
             )
         except OSError as error:
             raise UsageError(
-                f"cannot read {root / part} ({error.strerror}): --dataset folder needs "
+                f"cannot read {root / split} ({error.strerror}): --dataset folder needs "
                 f"{root}/train/CLASS/* and {root}/test/CLASS/*; name the folder with --data-dir"
             ) from error
     if names["train"] != names["test"]:
@@ -127,23 +127,24 @@ def _classes(root: Path) -> tuple[str, ...]:
 
 
 def _hidden(name: str) -> bool:
-    """Whether a name is a system's own: .ipynb_checkpoints, ._x.png of macOS, @eaDir of a NAS."""
+    """Whether a name belongs to a system: .ipynb_checkpoints, ._x.png (macOS), @eaDir (NAS)."""
     return name.startswith((".", "@"))
 
 
 @dataclass
 class _Walk:
-    """The files of a part.
+    """Walks over the files of a split.
 
     Attributes:
         files: the images.
-        others: of files that are none, how many there are of each suffix, and the first of each.
-        links: to folders, that were not followed.
-        folders: real paths of all folders that were read, and the label of their files.
+        others: number of other files of each suffix.
+        firsts: the first other file of each suffix.
+        links: links to folders that were not followed.
+        folders: real paths of all folders that were read, with the label of their files.
     """
 
     root: Path
-    part: str
+    split: str
     classes: tuple[str, ...]
     files: list[File] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
@@ -153,29 +154,29 @@ class _Walk:
 
     def __post_init__(self) -> None:
         for label, name in enumerate(self.classes):
-            real = os.path.realpath(self.root / self.part / name)
+            real = os.path.realpath(self.root / self.split / name)
             if (first := self.folders.setdefault(real, label)) != label:
                 raise UsageError(
-                    f"{self.root / self.part}/{name} and {self.classes[first]} are one folder: "
+                    f"{self.root / self.split}/{name} and {self.classes[first]} are one folder: "
                     "its images would be of two classes"
                 )
         self._tops = tuple(self.folders)
-        for entry in _entries(f"{self.root}/{self.part}"):
+        for entry in _entries(f"{self.root}/{self.split}"):
             if not (_hidden(entry.name) or Path(entry.path).is_dir()):
-                self._other(f"{self.part}/{entry.name}", "beside the classes")
+                self._other(f"{self.split}/{entry.name}", "beside the classes")
         for label, (top, name) in enumerate(zip(self._tops, self.classes, strict=True)):
-            below = [(f"{self.part}/{name}", top)]
+            below = [(f"{self.split}/{name}", top)]
             read = []
             while below:
                 place, real = below.pop()
                 read.append((place, self._read(place, real, label, below)))
-            # As os.walk and ImageFolder have it: by the paths of the folders.
-            for _, found in sorted(read):
-                self.files += found
+            # Sort by the paths of the folders, like os.walk in ImageFolder.
+            for _, images in sorted(read):
+                self.files += images
 
     def _read(self, place: str, real: str, label: int, below: list[tuple[str, str]]) -> list[File]:
-        """The images in a folder; the folders in it are added to those ``below``."""
-        found = []
+        """List the images in a folder, and add its subfolders to ``below``."""
+        images = []
         for entry in sorted(_entries(f"{self.root}/{place}"), key=lambda entry: entry.name):
             path = f"{place}/{entry.name}"
             if _hidden(entry.name):
@@ -187,16 +188,16 @@ class _Walk:
                 elif entry.name.rpartition(".")[2].lower() not in SUFFIXES:
                     self._other(path)
                 elif entry.is_file() or not Path(entry.path).exists():
-                    stat = entry.stat()  # of a link to nothing, that raises
-                    found.append(File(path, label, stat.st_size, stat.st_mtime_ns))
+                    stat = entry.stat()  # raises for a broken link
+                    images.append(File(path, label, stat.st_size, stat.st_mtime_ns))
                 else:
-                    self._other(path, "no regular file")  # a pipe would be waited for
+                    self._other(path, "no regular file")  # reading a pipe would block
             except OSError as error:
                 _refuse(error)
-        return found
+        return images
 
     def _enter(self, entry: os.DirEntry[str], path: str, real: str, label: int) -> str | None:
-        """The real path of a folder that is to be read; None where its images are others', too."""
+        """The real path of a folder to read; None if its images are read elsewhere, too."""
         target = f"{real}/{entry.name}"
         if entry.is_symlink():
             target = os.path.realpath(entry.path)
@@ -236,7 +237,7 @@ def _refuse(error: OSError) -> NoReturn:
 
 
 def _unread(walks: list[_Walk]) -> str:
-    """The files that are no images: ``not read: 3 .gif (train/cat/0.gif), 1 .txt (...)``."""
+    """List the files that are not images: ``not read: 3 .gif (train/cat/0.gif), 1 .txt (...)``."""
     others = sum((walk.others for walk in walks), Counter[str]())
     firsts = {kind: path for walk in reversed(walks) for kind, path in walk.firsts.items()}
     kinds = ", ".join(f"{n} {kind} ({firsts[kind]})" for kind, n in others.most_common())
@@ -244,11 +245,11 @@ def _unread(walks: list[_Walk]) -> str:
 
 
 def _remarks(root: Path, walks: list[_Walk]) -> list[str]:
-    """What is passed over, a line for each kind of thing."""
+    """Report what was skipped, one line for each kind."""
     remarks = []
     if unread := _unread(walks):
-        known = ", ".join(f".{suffix}" for suffix in sorted(SUFFIXES))
-        remarks.append(f"{unread}, in {root}; images are {known}")
+        suffixes = ", ".join(f".{suffix}" for suffix in sorted(SUFFIXES))
+        remarks.append(f"{unread}, in {root}; images are {suffixes}")
     if links := [link for walk in walks for link in walk.links]:
         remarks.append(
             "links that are not followed, as they lead to images that are read already, or are "

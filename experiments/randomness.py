@@ -1,9 +1,9 @@
-"""Random numbers as pure functions of named integers, without state.
+"""Random numbers as pure functions of integers, without state.
 
-Every draw of a run is ``bits(seed, stream, epoch, index, ...)``: whoever asks, in whichever
-order, on whichever device or process, gets the same number. The mixing function is the
-finaliser of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
-generators"), applied once per name.
+Every draw of a run is ``bits(seed, stream, epoch, index, ...)``. It does not depend on the order
+of the draws, the device or the process. The mixing function is the finaliser of SplitMix64
+(Steele, Lea & Flood 2014, Fast splittable pseudorandom number generators,
+doi:10.1145/2660193.2660195), applied once per integer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 class Stream(IntEnum):
-    """What a draw is for: draws of different streams are independent."""
+    """The purpose of a draw. Draws of different streams are independent."""
 
     SPLIT = 1
     ORDER = 2
@@ -39,7 +39,7 @@ class Stream(IntEnum):
     CUTOUT_X = 16
     PARTNER = 17
     MIX_KIND = 18
-    MIX_SHARE = 19
+    MIX_LAM = 19
     BOX_Y = 20
     BOX_X = 21
     CRITERION = 22
@@ -58,18 +58,18 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, by: int) -> Tensor:
-    """Logical shift to the right (torch's is arithmetic)."""
+    """Logical shift to the right. That of torch is arithmetic: it copies the sign bit."""
     return (x >> by) & ((1 << (64 - by)) - 1)
 
 
 def bits(*names: int | Tensor) -> Tensor:
-    """64 random bits for each tuple of names.
+    """Draw 64 random bits for each tuple of names.
 
     Args:
         names: integers, or int64 tensors that broadcast together.
 
     Returns:
-        int64, of the names' broadcast shape.
+        int64, of the broadcast shape of the names.
     """
     state = torch.zeros((), dtype=torch.int64)
     for name in names:
@@ -82,24 +82,24 @@ def bits(*names: int | Tensor) -> Tensor:
 
 
 def uniform(*names: int | Tensor) -> Tensor:
-    """Uniform on [0, 1), float64 with 53 random bits, for each tuple of names."""
+    """Draw from [0, 1) for each tuple of names: float64, with 53 random bits."""
     return _shifted(bits(*names), 11).double() * 2.0**-53
 
 
 def integers(high: int, *names: int | Tensor) -> Tensor:
-    """Uniform on 0 ... high - 1, int64, for each tuple of names."""
+    """Draw integers from 0 to high - 1 for each tuple of names: int64."""
     return (uniform(*names) * high).long()
 
 
 def permuted(indices: Tensor, *names: int) -> Tensor:
-    """The indices in random order.
+    """Permute the indices.
 
-    Each index is sorted by its own random key, so that leaving some indices out leaves the
-    others in the same order.
+    Each index has its own random key. Leaving out some indices therefore keeps the order of the
+    others.
     """
     return indices[bits(*names, indices).argsort(stable=True)]
 
 
 def seed(*names: int) -> int:
-    """A seed for torch's own generators, from 0 to 2**63 - 1."""
+    """Derive a seed for the generators of torch, from 0 to 2**63 - 1."""
     return int(bits(*names)) & (_MASK >> 1)

@@ -1,7 +1,7 @@
-"""What someone may have meant who wrote a name that there is not.
+"""Suggest what an unknown name may mean.
 
-Names are compared by meaning first: what other trainers call an option of ours. Likeness of
-spelling comes after that, and must be near. Nothing is suggested that destroys anything.
+Suggestions go by meaning first: the names that other trainers give to our options. Similar
+spelling comes second, and must be close. Options that delete anything are never suggested.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 _DESTROYS = {"fresh"}
 
-# Our option, and what others call it (timm, torchvision, Lightning, transformers, Keras, YOLO).
+# Our options, and their names in timm, torchvision, Lightning, transformers, Keras and YOLO.
 _OTHERS = {
     "loss": "criterion loss_fn loss_function loss_type loss_name",
     "model": "arch architecture a net network backbone model_name model_type encoder",
@@ -63,7 +63,8 @@ _OTHERS = {
 }
 _MEANT = {other: ours for ours, others in _OTHERS.items() for other in others.split()}
 
-# What is no option here, and why; once there is one of the first name, it is meant.
+# Names that are not options here, with the reason. If an option with the first name of a group is
+# added, it is suggested instead.
 _SAID = {
     "resume resume_from resume_from_checkpoint auto_resume resume_path continue continue_training "
     "checkpoint ckpt ckpt_path load load_from start_epoch restart": "the same command again "
@@ -90,7 +91,7 @@ _REASONS = {
     name: (names.split()[0], reason) for names, reason in _SAID.items() for name in names.split()
 }
 
-# Values by meaning, likewise.
+# Other names of values, and ours.
 _VALUES = {
     "fp32": "no",
     "float32": "no",
@@ -115,11 +116,11 @@ _VALUES = {
 
 
 def for_option(name: str, known: Collection[str]) -> str:
-    """A hint at what an unknown option may mean, or nothing.
+    """A hint at what an unknown option may mean; empty if there is none.
 
     Args:
-        name: as written, without its dashes in front.
-        known: the options that there are.
+        name: the option as written, without leading dashes.
+        known: names of the existing options.
 
     Example:
         >>> for_option("learning-rate", ["lr", "temperature"])
@@ -139,7 +140,7 @@ def for_option(name: str, known: Collection[str]) -> str:
 
 
 def for_value(value: str, choices: Collection[str]) -> str:
-    """A hint at which of the choices a value may mean, or nothing."""
+    """A hint at which of the choices a value may mean; empty if there is none."""
     meant = _VALUES.get(value.lower())
     if meant not in choices:
         meant = next(iter(difflib.get_close_matches(value, choices, n=1, cutoff=0.5)), None)

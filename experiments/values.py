@@ -1,4 +1,4 @@
-"""Values of options: what they may be, and how command lines, study files and W&B write them."""
+"""Values of options: rules, and conversion from command lines, study files and W&B."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 from analyze.errors import UsageError
 from experiments import suggestions
 
-LONGEST_NAME = 255  # what file systems allow, in bytes
+LONGEST_NAME = 255  # bytes that file systems allow
 
 
 class Rule(NamedTuple):
-    """What the values of an option must be.
+    """A rule for the values of an option.
 
     Attributes:
-        text: that in words.
-        holds: whether a value is.
-        choices: the values that there are, where they have names.
+        text: the rule in words, to follow "must be".
+        holds: whether a value follows the rule.
+        choices: the possible values, if they have names.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Rule(NamedTuple):
     choices: Collection[str] = ()
 
     def require(self, option: str, value: object) -> None:
-        """Refuse a value of an option that is none of these."""
+        """Refuse a value of an option that breaks the rule."""
         if not self.holds(value):
             hint = suggestions.for_value(str(value), self.choices)
             raise UsageError(
@@ -41,16 +41,16 @@ class Rule(NamedTuple):
 
 
 class Neutral(NamedTuple):
-    """The value at which an option changes nothing, and takes no part in the hash of a run.
+    """The value at which an option changes nothing and stays out of a run's hash.
 
-    An option that is added has one, so that the runs that were trained before keep their names.
+    New options have one, so that earlier runs keep their names.
     """
 
     value: Any
 
 
 class Mark(Enum):
-    """What else is to be known of an option."""
+    """Properties of an option."""
 
     BOOKKEEPING = "it takes no part in the hash of a run"
     JUDGES = "it says nothing of what the model learns, but takes part in the hash"
@@ -59,7 +59,7 @@ class Mark(Enum):
 
 
 def one_of(choices: Collection[str], *others: str) -> Rule:
-    """One of the choices; or one of other forms, such as timm:NAME."""
+    """The rule that a value is one of the choices, or of another form such as timm:NAME."""
     *first, last = [*choices, *others]
     prefixes = tuple(other.partition(":")[0] + ":" for other in others)
     text = f"one of {', '.join(first)}, or {last}" if others else f"one of {', '.join(choices)}"
@@ -83,15 +83,15 @@ FOLDER_NAME = Rule(
 
 
 def flag(option: str) -> str:
-    """``--batch-size`` of batch_size."""
+    """The flag of an option: ``batch_size`` -> ``--batch-size``."""
     return "--" + option.replace("_", "-")
 
 
 def convert(option: str, value: object, kind: object, marks: Collection[object]) -> Any:  # noqa: ANN401
-    """A text from a command line, or a value from a study file, as the type of an option.
+    """Convert a text from a command line, or a value from a study file, to an option's type.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if it is not of that type.
     """
     try:
         text = _join(value) if Mark.LIST in marks else str(value)
@@ -103,7 +103,7 @@ def convert(option: str, value: object, kind: object, marks: Collection[object])
 
 
 def _convert(text: str, kind: object) -> Any:  # noqa: ANN401 (as `kind` says)
-    """A text as a type; a ValueError says what it must be."""
+    """Convert a text to a type; a ValueError says what the text must be."""
     if "\0" in text:
         raise ValueError("without the character NUL")
     if kind is bool:
@@ -119,7 +119,7 @@ def _convert(text: str, kind: object) -> Any:  # noqa: ANN401 (as `kind` says)
 
 
 def _integer(text: str) -> int:
-    """Of ``64``, and of ``64.0``, as W&B may write it."""
+    """Read ``64``, and also ``64.0``, as W&B may write it."""
     try:
         return int(text)
     except ValueError:
@@ -130,12 +130,12 @@ def _integer(text: str) -> int:
 
 
 def _join(value: object) -> str:
-    """``1,2.5`` of the list [1, 2.5], or of its text, which is how W&B's agent passes it on.
+    """Join the list [1, 2.5] into ``1,2.5``; W&B's agent passes lists as text.
 
-    Whatever is no list stays as it is.
+    Other values stay as they are.
 
     Raises:
-        ValueError: saying what it must be.
+        ValueError: saying what the value must be.
     """
     text = str(value)
     if not text.startswith("["):
@@ -146,7 +146,7 @@ def _join(value: object) -> str:
         items = []
     if not items or any(type(item) not in (str, int, float) for item in items):
         raise ValueError("a list of numbers or texts")
-    # 1.0 and 1 are one number, which W&B may write either way.
+    # W&B may write the same number as 1.0 or 1.
     return ",".join(
         str(int(item)) if isinstance(item, float) and item.is_integer() else str(item)
         for item in items
@@ -177,7 +177,7 @@ def parse_milestones(text: str, epochs: int) -> list[Fraction]:
         UsageError: if they are not ascending numbers within the run, all fractions or all epochs.
     """
     try:
-        values = [Fraction(part) for part in text.split(",")]
+        values = [Fraction(number) for number in text.split(",")]
     except (ValueError, ZeroDivisionError):
         values = []
     in_epochs = all(v >= 1 for v in values)
@@ -204,7 +204,7 @@ def parse_class_weights(text: str) -> tuple[str, list[float]]:
         return text, []
     kind = "effective" if text.startswith("effective:") else "given"
     try:
-        numbers = [float(part) for part in text.removeprefix("effective:").split(",")]
+        numbers = [float(number) for number in text.removeprefix("effective:").split(",")]
     except ValueError:
         numbers = []
     if kind == "effective":
@@ -221,10 +221,10 @@ def parse_class_weights(text: str) -> tuple[str, list[float]]:
 
 
 def expanded(what: str, path: str, option: str = "") -> Path:
-    """A path with the home folder for ~, which no shell replaces in ``--output=~/x`` or a file.
+    """Expand ~ in a path. Shells do not expand it in ``--output=~/x`` or in a file.
 
     Raises:
-        UsageError: naming what the path is, and its option, where there is no such home folder.
+        UsageError: naming the path and its option, if there is no such home folder.
     """
     try:
         return Path(path).expanduser()

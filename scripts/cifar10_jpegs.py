@@ -1,11 +1,11 @@
-"""CIFAR-10 as a folder of JPEGs: what results/ was trained on.
+"""Write CIFAR-10 as a folder of JPEGs, the data of results/.
 
     python scripts/cifar10_jpegs.py [data]
 
-Downloads CIFAR-10 into the folder, and writes cifar10-jpeg/train/CLASS/NNNNN.jpg and the same for
-test beside it, NNNNN being an image's place in CIFAR-10. The JPEGs have Pillow's default quality,
-75, with chroma at half resolution, as those that results/ was trained on; another version of the
-encoder may round some pixels otherwise.
+Downloads CIFAR-10 into the folder, and writes cifar10-jpeg/train/CLASS/NNNNN.jpg beside it, and
+the same for test. NNNNN is the position of the image in CIFAR-10. As in results/, the JPEGs have
+the default quality of Pillow, 75, and chroma at half resolution. Another version of the encoder
+may round some pixels differently.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def write(
 
 
 def main() -> None:
-    """Download CIFAR-10 and write its two parts."""
+    """Download CIFAR-10 and write its two splits."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", nargs="?", type=Path, default=Path("data"), help="default: data")
     data = parser.parse_args().data
     from torchvision.datasets import CIFAR10
 
-    for part in ("train", "test"):
-        images = CIFAR10(data, train=part == "train", download=True)
-        write(images.data, images.targets, images.classes, data / "cifar10-jpeg" / part)
+    for split in ("train", "test"):
+        images = CIFAR10(data, train=split == "train", download=True)
+        write(images.data, images.targets, images.classes, data / "cifar10-jpeg" / split)
     print(f"written to {data / 'cifar10-jpeg'}")
 
 

@@ -1,1 +1,1 @@
-"""From data set to batch: images and labels, splits, what is trained on, augmentation."""
+"""From a data set to a batch: images, labels, splits, selection and augmentation."""

@@ -1,4 +1,4 @@
-"""Weights of the classes, from how many labels each has."""
+"""Class weights from the number of labels of each class."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from experiments.values import parse_class_weights
 
 
 def resolve(spec: str, targets: Tensor, classes: tuple[str, ...]) -> Tensor | None:
-    """The weight of each class as ``--class-weights`` asks for it.
+    """Compute the class weights that ``--class-weights`` asks for.
 
-    With n_c labels of class c, n in all and C classes:
+    With n_c labels of class c, n labels in total and C classes:
 
-    - ``balanced``: n / (C n_c), whose mean over the labels is 1;
-    - ``effective:BETA``: (1 - beta) / (1 - beta^n_c), scaled so that they sum to C (Cui et al.
-      2019, Class-Balanced Loss Based on Effective Number of Samples); beta = 0 weighs all alike,
-      beta -> 1 in inverse proportion to n_c;
-    - numbers: as they are.
+    - ``balanced``: n / (C n_c). The mean over the labels is 1.
+    - ``effective:BETA``: (1 - beta) / (1 - beta^n_c), scaled to sum to C (Cui et al. 2019,
+      Class-Balanced Loss Based on Effective Number of Samples, arXiv:1901.05555). With beta = 0,
+      all weights are equal; as beta -> 1, they become inversely proportional to n_c.
+    - Numbers: the weights themselves.
 
     Args:
-        spec: the option's value.
-        targets: of the training images: class indices, int64, (N,), or probabilities (N, C),
-            whose n_c are sums of columns.
-        classes: their names.
+        spec: value of the option.
+        targets: training targets: class indices, int64, (N,), or probabilities (N, C). For
+            probabilities, n_c is the sum of column c.
+        classes: names of the classes.
 
     Returns:
         float32, (C,), or None for ``none``.
 
     Raises:
-        UsageError: where the numbers do not fit the classes, or a class has no label.
+        UsageError: if the number of weights is not the number of classes, or a class has no label.
     """
     kind, numbers = parse_class_weights(spec)
     if kind == "none":
@@ -53,7 +53,7 @@ def resolve(spec: str, targets: Tensor, classes: tuple[str, ...]) -> Tensor | No
         weights = counts.sum() / (len(classes) * counts)
     else:
         beta = torch.tensor(numbers[0], dtype=torch.float64)
-        # expm1: 1 - beta^n cancels where beta is close to 1.
+        # expm1 avoids the cancellation in 1 - beta^n for beta close to 1.
         weights = (1 - beta) / -torch.expm1(counts * beta.log())
         weights = weights * len(classes) / weights.sum()
     return weights.float()

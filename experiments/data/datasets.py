@@ -1,16 +1,16 @@
-"""The data sets, and what a run takes of them.
+"""Load a data set, and split, select and label its images for a run.
 
-All images of a data set are held as uint8; nothing here depends on the loss. The test images are
-the data set's own. Of its training images, and by ``split_seed`` alone,
+Images are stored as uint8. Nothing here depends on the loss. The test images are those of the
+data set. The training images go through these steps, which depend on ``split_seed`` alone:
 
-1. ``--val-size`` are held out for validation, stratified by the data set's own labels;
-2. ``--imbalance`` leaves fewer of each further class, ``--train-size`` a stratified part of those
-   that remain, both by the data set's own labels;
-3. ``--train-labels`` replaces the labels of what is left, then ``--label-noise`` changes some,
-   then ``--unlabelled`` hides some;
-4. ``--class-weights`` counts the labels as they are now.
+1. ``--val-size`` holds out validation images, stratified by the original labels.
+2. ``--imbalance`` makes the classes long-tailed, and ``--train-size`` draws a stratified subset.
+   Both use the original labels.
+3. ``--train-labels`` replaces the labels, ``--label-noise`` changes some of them, and
+   ``--unlabelled`` hides some, in this order.
+4. ``--class-weights`` counts the labels that result.
 
-Validation and test images keep the labels that the data set gives them.
+Validation and test images keep their original labels.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Images:
 
     Attributes:
         pixels: uint8, (N, C, H, W).
-        targets: class indices, int64, (N,), -100 where there is no label; training images may
-            have probabilities instead, float32, (N, C).
-        index: position of each image in the data set as published, int64, (N,).
+        targets: class indices, int64, (N,), with -100 for no label. Training images may have
+            probabilities instead, float32, (N, C).
+        index: position of each image in the published data set, int64, (N,).
     """
 
     pixels: Tensor
@@ -60,7 +60,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as published: its images, the names of its classes, and remarks on them."""
+    """A data set as published: images, class names, and remarks for the user."""
 
     train: Images
     test: Images
@@ -70,19 +70,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Data:
-    """What a run trains on, chooses by and is tested on.
+    """The three splits of a run, and what goes with them.
 
     Attributes:
-        train: the training images that were not held out.
-        val: those that were.
-        test: the test images.
-        classes: the names of the classes.
-        mean: of the training pixels, by channel, in [0, 1].
-        std: likewise.
-        class_weights: float32, (C,), or None where classes weigh the same.
-        test_probabilities: people's distributions over the test images, float32, (N, C).
-        notes: what became of the labels and the SHA-256 of the label files, for the record.
-        remarks: lines that whoever trains on it should read.
+        train: training images.
+        val: validation images, held out from the training images of the data set.
+        test: test images.
+        classes: names of the classes.
+        mean: per-channel mean of the training pixels, in [0, 1].
+        std: their per-channel standard deviation.
+        class_weights: float32, (C,), or None if all classes weigh the same.
+        test_probabilities: label distributions of human annotators on the test images, float32,
+            (N, C).
+        notes: for the record, what happened to the labels, and the SHA-256 of the label files.
+        remarks: lines that the user should read.
     """
 
     train: Images
@@ -97,19 +98,19 @@ class Data:
     remarks: tuple[str, ...] = ()
 
     def images_sha256(self) -> str:
-        """Over the pixels of all three parts, and the labels of validation and test."""
+        """SHA-256 of the pixels of all splits and the labels of validation and test images."""
         digest = hashlib.sha256()
-        parts = (self.train, self.val, self.test)
-        for tensor in (*(part.pixels for part in parts), self.val.targets, self.test.targets):
+        splits = (self.train, self.val, self.test)
+        for tensor in (*(split.pixels for split in splits), self.val.targets, self.test.targets):
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
 
 def load(config: RunConfig) -> Data:
-    """The data set of a run, split, selected and labelled.
+    """Load the data set of a run; split, select and label its images.
 
     Raises:
-        UsageError: where data or labels are missing, broken, or too few for the split.
+        UsageError: if data or labels are missing, damaged, or too few for the split.
     """
     source: Source = pkgutil.resolve_name(DATASETS[config.dataset].load)(config)
     train, val = split(source.train, config.val_size, config.split_seed)
@@ -126,12 +127,12 @@ def load(config: RunConfig) -> Data:
 
 
 def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Images]:
-    """Hold out a stratified validation set, drawn from ``split_seed`` alone.
+    """Hold out a stratified validation set that depends on ``split_seed`` alone.
 
-    Each class gives its share, rounded so that the sizes add up.
+    Each class contributes in proportion to its size, rounded so that the sizes add up.
 
     Raises:
-        UsageError: if either part would have no image.
+        UsageError: if either split would be empty.
     """
     n = len(images)
     size = round(val_size * n) if val_size < 1 else int(val_size)
@@ -147,10 +148,10 @@ def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Ima
 
 
 def select(images: Images, classes: tuple[str, ...], config: RunConfig) -> Images:
-    """What ``--imbalance`` and ``--train-size`` leave of the training images.
+    """Select training images by ``--imbalance`` and ``--train-size``.
 
     Raises:
-        UsageError: if a class would have no image, or there are not as many.
+        UsageError: if a class would be empty, or if there are too few images.
     """
     if config.imbalance > 1:
         images = images.take(
@@ -172,11 +173,11 @@ def select(images: Images, classes: tuple[str, ...], config: RunConfig) -> Image
 def _relabelled(
     images: Images, published: int, classes: tuple[str, ...], config: RunConfig
 ) -> tuple[Images, dict[str, Any]]:
-    """The images with the labels that the run asks for, and notes on them."""
+    """Give the images the labels that the run asks for; return them with notes for the record."""
     targets, notes = images.targets, {}
     if path := config.train_labels:
         table = label_file.read(
-            "--train-labels", path, published, len(classes), part="training images"
+            "--train-labels", path, published, len(classes), what="training images"
         )
         targets = table[images.index]
         notes["train_labels_sha256"] = fingerprint(path)
@@ -186,7 +187,7 @@ def _relabelled(
 
 
 def _missing(targets: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """A remark on classes that no training image is of: the network cannot learn them."""
+    """A remark on classes without training images, which the network cannot learn."""
     counts = labels.class_counts(targets, len(classes)).tolist()
     missing = [name for name, count in zip(classes, counts, strict=True) if not count]
     if not missing:
@@ -198,7 +199,7 @@ def _missing(targets: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
 
 def _test_probabilities(path: str, images: int, classes: tuple[str, ...]) -> Tensor:
     option = "--test-probabilities"
-    table = label_file.read(option, path, images, len(classes), part="test images")
+    table = label_file.read(option, path, images, len(classes), what="test images")
     if not table.is_floating_point():
         raise UsageError(
             f"{option} {path} holds class indices: expected probabilities, "
@@ -208,14 +209,15 @@ def _test_probabilities(path: str, images: int, classes: tuple[str, ...]) -> Ten
 
 
 def _moments(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of uint8 pixels by channel, in units of 255."""
+    """Per-channel mean and standard deviation of uint8 pixels, in units of 255."""
+    # From histograms: a pixel has 256 levels, so this needs no float copy of the images.
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
     for channel in pixels.unbind(1):
         counts = torch.from_numpy(np.bincount(channel.reshape(-1).numpy(), minlength=256))
-        share = counts.double() / counts.sum()
-        centre = float((share * levels).sum())
+        frequency = counts.double() / counts.sum()
+        centre = float((frequency * levels).sum())
         mean.append(centre)
-        # A constant channel has no spread to divide by.
-        std.append(max(float((share * (levels - centre) ** 2).sum().sqrt()), 1e-3))
+        # A constant channel has standard deviation 0, by which no one can divide.
+        std.append(max(float((frequency * (levels - centre) ** 2).sum().sqrt()), 1e-3))
     return tuple(mean), tuple(std)

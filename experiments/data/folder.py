@@ -1,4 +1,4 @@
-"""Folders of image files, decoded once into a cache."""
+"""Decode folders of image files, and cache the result."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from PIL import ExifTags, Image, ImageOps
 
 from analyze.errors import UsageError
 from experiments import image_files
-from experiments.image_files import PARTS, File
+from experiments.image_files import SPLITS, File
 from experiments.machine import cores, locks
 from experiments.machine.progress import Progress
 
 _CHUNK = 500
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-_RULES = 2  # how images are decoded: a change of it makes all caches invalid
-_UPRIGHT = {  # by EXIF's orientation: how the image becomes upright
+_RULES = 2  # version of the decoding rules; increase it to invalidate all caches
+_UPRIGHT = {  # EXIF orientation -> the operation that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -40,10 +40,10 @@ class Decoded:
     """The images of a folder.
 
     Attributes:
-        pixels: of each part, uint8, (N, 3, H, W).
-        targets: of each part, int64, (N,).
-        classes: their names.
-        remarks: lines on what was not read, or not as it is.
+        pixels: pixels of each split, uint8, (N, 3, H, W).
+        targets: labels of each split, int64, (N,).
+        classes: names of the classes.
+        remarks: lines on files that were skipped and images that were changed.
     """
 
     pixels: dict[str, NDArray[np.uint8]]
@@ -53,15 +53,17 @@ class Decoded:
 
 
 def read(root: Path, image_size: int) -> Decoded:
-    """All images below ``root``, from the cache if names, sizes and times are the same.
+    """Read all images below ``root``, from the cache if no file has changed.
+
+    A file has changed if its name, size or modification time has.
 
     Args:
-        root: the folder with ``train`` and ``test``.
-        image_size: the side of the square that images of another size are resized and cropped to.
+        root: folder that contains ``train`` and ``test``.
+        image_size: side of the square to which other images are resized and cropped.
 
     Raises:
-        UsageError: where folders or images are missing, classes differ, a file is no image, or the
-            images do not fit into memory.
+        UsageError: if folders or images are missing, classes differ, a file is not an image, or
+            the images do not fit into memory.
     """
     listing = image_files.find(root)
     files, remarks = listing.files, listing.remarks
@@ -74,13 +76,17 @@ def read(root: Path, image_size: int) -> Decoded:
             _store(cache, arrays)
     if transparent := int(arrays["transparent"]):
         remarks.append(f"{transparent:,} images of {root} are transparent: they are put on white")
-    targets = {part: np.array([f.label for f in files[part]], dtype=np.int64) for part in PARTS}
-    pixels = {part: arrays[part] for part in PARTS}
+    labels = {split: [file.label for file in files[split]] for split in SPLITS}
+    targets = {split: np.array(labels[split], dtype=np.int64) for split in SPLITS}
+    pixels = {split: arrays[split] for split in SPLITS}
     return Decoded(pixels, targets, listing.classes, remarks)
 
 
 def _refuse_too_large(images: int, image_size: int) -> None:
-    """Before they are decoded: a system that promises more memory than it has kills the run."""
+    """Check that the images fit into memory.
+
+    Linux grants more memory than it has, and kills the process once it is used.
+    """
     needed = images * 3 * image_size**2
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
@@ -92,15 +98,15 @@ def _refuse_too_large(images: int, image_size: int) -> None:
 
 
 def _cache_path(root: Path, files: dict[str, list[File]], image_size: int) -> Path:
-    """A file beside the images, or in the user's cache folder where that is read-only."""
+    """The cache file: beside the images, or in the user's cache folder if that is read-only."""
     lines = [
         f"{file.name}\0{file.label} {file.size} {file.mtime}\n"
-        for part in PARTS
-        for file in files[part]
+        for split in SPLITS
+        for file in files[split]
     ]
     text = f"{_RULES} {image_size}{''.join(lines)}"
     key = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
-    # The mode too: root may write anywhere, but should respect a folder that says read-only.
+    # Check the mode too: root may write anywhere, but should respect a read-only folder.
     if os.access(root, os.W_OK) and root.stat().st_mode & 0o222:
         return root / f".decoded-{image_size}-{key}.npz"
     place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
@@ -111,27 +117,27 @@ def _cache_path(root: Path, files: dict[str, list[File]], image_size: int) -> Pa
 def _cached(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with path.open("rb") as file, np.load(file) as archive:
-            return {name: archive[name] for name in (*PARTS, "transparent")}
+            return {name: archive[name] for name in (*SPLITS, "transparent")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _store(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write the cache in place of earlier ones; a run goes on without where there is no room.
+    """Write the cache and remove earlier ones; continue without a cache if this fails.
 
-    Whoever reads an earlier one has the lock, or has opened it, and keeps it.
+    Removing is safe: a reader holds the lock or an open file.
     """
-    same = path.name.rpartition("-")[0]
-    temporary = path.with_name(f"{same}.{os.getpid()}.tmp")
+    prefix = path.name.rpartition("-")[0]
+    temporary = path.with_name(f"{prefix}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{same}.*.tmp"):  # of processes that were killed
-            left.unlink(missing_ok=True)
+        for leftover in path.parent.glob(f"{prefix}.*.tmp"):  # of killed processes
+            leftover.unlink(missing_ok=True)
         with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         temporary.replace(path)
-        # The second are of the version before, of any size: nobody will read them again.
-        for pattern in (f"{same}-*.npz", ".decoded-*.safetensors*"):
+        # The second pattern matches caches of an earlier version, which nothing reads any more.
+        for pattern in (f"{prefix}-*.npz", ".decoded-*.safetensors*"):
             for old in path.parent.glob(pattern):
                 if old != path:
                     old.unlink(missing_ok=True)
@@ -144,20 +150,21 @@ def _store(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 def _decode_all(
     root: Path, files: dict[str, list[File]], image_size: int
 ) -> dict[str, NDArray[Any]]:
-    """Decode all files, in as many threads as there are cores: Pillow decodes without the GIL.
+    """Decode all files in one thread per core; Pillow releases the GIL while it decodes.
 
     Returns:
-        The pixels of each part, uint8, (N, 3, H, W), and ``transparent``, how many images are.
+        The pixels of each split, uint8, (N, 3, H, W), and ``transparent``, the number of
+        transparent images.
     """
-    total = sum(len(part) for part in files.values())
+    total = sum(len(split) for split in files.values())
     arrays: dict[str, NDArray[Any]] = {
-        part: np.empty((len(files[part]), 3, image_size, image_size), dtype=np.uint8)
-        for part in PARTS
+        split: np.empty((len(files[split]), 3, image_size, image_size), dtype=np.uint8)
+        for split in SPLITS
     }
     chunks = [
-        ([f"{root}/{file.name}" for file in files[part][i : i + _CHUNK]], arrays[part][i:])
-        for part in PARTS
-        for i in range(0, len(files[part]), _CHUNK)
+        ([f"{root}/{file.name}" for file in files[split][i : i + _CHUNK]], arrays[split][i:])
+        for split in SPLITS
+        for i in range(0, len(files[split]), _CHUNK)
     ]
     transparent = 0
     with (
@@ -175,10 +182,10 @@ def _decode_all(
 
 
 def _decode_chunk(paths: list[str], pixels: NDArray[np.uint8]) -> int | str:
-    """Write the images (n, 3, H, W) into the first of ``pixels``.
+    """Decode n images into the first n rows of ``pixels``, (., 3, H, W).
 
     Returns:
-        How many are transparent; or the reason why one of them cannot be read.
+        The number of transparent images, or the reason why an image cannot be read.
     """
     transparent, (height, width) = 0, pixels.shape[2:]
     for path, place in zip(paths, pixels, strict=False):
@@ -194,9 +201,9 @@ def _decode_chunk(paths: list[str], pixels: NDArray[np.uint8]) -> int | str:
 
 
 def _decode(path: str) -> tuple[Image.Image, bool]:
-    """An image in RGB, upright and on white, and whether one can see through it."""
+    """Decode an image to RGB, upright and on white; also return whether it is transparent."""
     with Image.open(path) as file:
-        if file.mode.startswith(("I", "F")):  # convert would clip them to 255
+        if file.mode.startswith(("I", "F")):  # convert would clip these to 255
             raise ValueError(f"mode {file.mode}, and 8 bits a channel are needed")
         file.load()
         turn = _UPRIGHT.get(_orientation(file))
@@ -211,8 +218,8 @@ def _decode(path: str) -> tuple[Image.Image, bool]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's, of an image that is loaded; of broken EXIF none."""
+    """The EXIF orientation of a loaded image; 1, upright, if it has none or EXIF is broken."""
     try:
         return int(image.getexif()[ExifTags.Base.Orientation])
-    except Exception:  # of the many kinds in Pillow's parser
+    except Exception:  # Pillow's parser raises many kinds
         return 1

@@ -1,4 +1,4 @@
-"""Labels from a file, in the data set's order: class indices, or a table of probabilities."""
+"""Read labels from a file: class indices or probabilities, in the order of the data set."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from analyze.errors import UsageError
 from experiments.errors import first_line
 
 UNLABELLED = -100
-# Rows written with three decimals pass; counts of votes and percentages do not.
+# Loose enough for rows rounded to three decimals; vote counts and percentages fail.
 _SUM_TOLERANCE = 1e-3
 
 
-def read(option: str, path: str, images: int, classes: int, *, part: str) -> Tensor:
-    """The labels in an ``.npy`` file, checked.
+def read(option: str, path: str, images: int, classes: int, *, what: str) -> Tensor:
+    """Read and check the labels in an ``.npy`` file. Nothing is unpickled.
 
     Args:
-        option: that names the file, for the messages.
-        path: of the file.
-        images: how many images there are, one row each.
+        option: the option that names the file, for messages.
+        path: path of the file.
+        images: number of images; the file has one row for each.
         classes: C.
-        part: what the images are, for the messages: training or test images.
+        what: "training images" or "test images", for messages.
 
     Returns:
-        Class indices, int64, (N,), -100 where there is no label; or probabilities, float32,
-        (N, C), rows divided by their sums.
+        Class indices, int64, (N,), with -100 for no label; or probabilities, float32, (N, C),
+        with rows normalised to sum to 1.
 
     Raises:
-        UsageError: on a file that cannot be read or holds something else; nothing is unpickled.
+        UsageError: if the file cannot be read, or holds anything else.
     """
     where = f"{option} {path}"
     table = _load(where, Path(path))
@@ -44,7 +44,7 @@ def read(option: str, path: str, images: int, classes: int, *, part: str) -> Ten
         )
     if len(table) != images:
         raise UsageError(
-            f"{where} has {len(table)} rows, and there are {images} {part}: one row each, in the "
+            f"{where} has {len(table)} rows, and there are {images} {what}: one row each, in the "
             "data set's order"
         )
     if table.ndim == 1:

@@ -1,8 +1,8 @@
-"""The labels of the training images: from a file, wrong in part, missing in part.
+"""Label noise and hidden labels of the training images.
 
-Whether an image's label is changed or hidden, and to what, is a function of (split_seed, index of
-the image): it is the same whatever else is chosen, and the images that a rate changes are among
-those that a higher rate changes.
+Whether a label is changed or hidden, and to which class, is a function of (split_seed, index of
+the image) alone. It does not depend on other options, and the images that a rate changes are a
+subset of those that a higher rate changes.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from experiments.randomness import Stream, integers, uniform
 
 
 def assign(targets: Tensor, index: Tensor, classes: int, config: RunConfig) -> Tensor:
-    """The targets of a run's training images after ``--label-noise`` and ``--unlabelled``.
+    """Apply ``--label-noise`` and ``--unlabelled`` to the training targets.
 
     Args:
         targets: class indices, int64, (N,), or probabilities, float32, (N, C).
-        index: of each image in the data set as published, int64, (N,).
+        index: position of each image in the published data set, int64, (N,).
         classes: C.
-        config: of the run.
+        config: options of the run.
 
     Raises:
-        UsageError: where these options meet probabilities, or leave no label.
+        UsageError: if the targets are probabilities, or no label is left.
     """
     for option, rate in (
         ("--label-noise", config.label_noise),
@@ -50,14 +50,15 @@ def assign(targets: Tensor, index: Tensor, classes: int, config: RunConfig) -> T
 
 
 def with_noise(targets: Tensor, index: Tensor, classes: int, rate: float, seed: int) -> Tensor:
-    """Labels of which each is wrong with probability ``rate``, every other class as likely.
+    """Make each label wrong with probability ``rate``, with all other classes equally likely.
 
     Args:
         targets: class indices, int64, (N,); -100 stays.
-        index: of each image in the data set as published, int64, (N,).
+        index: position of each image in the published data set, int64, (N,).
         classes: C.
-        rate: in [0, 1]; chance of a wrong label, not of a redrawn one that may be right again.
-        seed: of the noise.
+        rate: probability of a wrong label, in [0, 1]. A label that is redrawn and may be right
+            again does not count.
+        seed: seed of the noise.
     """
     wrong = uniform(seed, Stream.NOISE, index) < rate
     other = (targets + 1 + integers(classes - 1, seed, Stream.NOISE_CLASS, index)) % classes
@@ -65,18 +66,18 @@ def with_noise(targets: Tensor, index: Tensor, classes: int, rate: float, seed: 
 
 
 def class_counts(targets: Tensor, classes: int) -> Tensor:
-    """Labels of each class, or for probabilities the expected number: float64, (C,)."""
+    """Number of labels of each class; for probabilities the expected number: float64, (C,)."""
     if targets.is_floating_point():
         return targets.double().sum(0)
     return torch.bincount(targets[targets >= 0], minlength=classes).double()
 
 
 def describe(targets: Tensor, published: Tensor, classes: int) -> dict[str, Any]:
-    """What became of the labels, for the run's record.
+    """Describe the labels, for the run's record.
 
     Args:
         targets: class indices, int64, (N,), or probabilities, float32, (N, C).
-        published: the data set's own class indices, int64, (N,).
+        published: class indices of the published data set, int64, (N,).
         classes: C.
     """
     likeliest = targets.argmax(1) if targets.is_floating_point() else targets

@@ -1,8 +1,8 @@
-"""Which images each step sees, and how they are augmented, on the device.
+"""Choose the images of each step, and augment them on the device.
 
-The order of an epoch is a function of (seed, epoch), an image's augmentation one of (seed, epoch,
-index of the image): batches and crops are the same whatever the loss, the number of processes,
-the batch size or the step at which a run was resumed.
+The order of an epoch is a function of (seed, epoch). The augmentation of an image is a function of
+(seed, epoch, index of the image). Neither depends on the loss, the number of processes, the batch
+size, or a resume.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Plan:
     Attributes:
         size: number of training images.
         batch_size: images in a batch, over all processes; the last batch may be smaller.
-        seed: of the order.
+        seed: seed of the order.
     """
 
     size: int
@@ -41,15 +41,15 @@ class Plan:
         return -(-self.size // self.batch_size)
 
     def order(self, epoch: int, index: Tensor) -> Tensor:
-        """Positions of the images in the order in which this epoch takes them.
+        """Positions of the images in the order of this epoch.
 
         Args:
             epoch: counted from 0.
-            index: of each image in the data set as published, int64, (N,).
+            index: position of each image in the published data set, int64, (N,).
 
         Returns:
-            int64, (N,), where ``index`` is: batches cut from it are there without a copy, which
-            on a GPU would wait for the step before.
+            int64, (N,), on the device of ``index``. Batches are then slices of it, without a copy
+            to the device, which would wait for the step before.
         """
         position = torch.empty(int(index.max()) + 1, dtype=torch.int64, device=index.device)
         position[index] = torch.arange(len(index), device=index.device)
@@ -62,16 +62,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a training image, in this order.
+    """The augmentations of a training image, in this order.
 
     Attributes:
-        crop: pixels of zero padding around the image, of which a window is cropped; 0: none.
-        flip: whether half of the images are mirrored.
-        trivial: whether one operation of TrivialAugment follows.
-        cutout: side of the square that is erased, centred anywhere and cut off at the borders
-            (DeVries & Taylor 2017); 0: none.
-        mixup: alpha of MixUp, 0: none.
-        cutmix: alpha of CutMix, 0: none.
+        crop: width in pixels of the zero padding from which a window is cropped; 0 for none.
+        flip: whether to mirror each image with probability 1/2.
+        trivial: whether to apply one operation of TrivialAugment.
+        cutout: side of the erased square, centred anywhere and clipped at the borders (DeVries &
+            Taylor 2017, arXiv:1708.04552); 0 for none.
+        mixup: alpha of MixUp; 0 for none.
+        cutmix: alpha of CutMix; 0 for none.
     """
 
     crop: int = 0
@@ -83,7 +83,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, config: RunConfig, height: int) -> Augmentation:
-        """What a run asks for, for images of this height."""
+        """The augmentations that a run asks for, for images of this height."""
         moves = config.augment != "none"
         mirrors = config.augment == "standard" or DATASETS[config.dataset].flips
         return cls(
@@ -98,7 +98,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class _Draws:
-    """The augmentation of an epoch, each tensor with an entry per image."""
+    """The random numbers of an epoch; each tensor has one entry per image."""
 
     epoch: int
     window: tuple[Tensor, Tensor]
@@ -112,17 +112,17 @@ class _Draws:
 class Pipeline:
     """Images of one split on a device: normalised and, for training, augmented.
 
-    The random numbers of an epoch are drawn at once, when its first batch is asked for.
+    All random numbers of an epoch are drawn when its first batch is requested.
 
     Args:
         images: the split.
-        mean: of the training pixels by channel, in [0, 1].
-        std: likewise.
-        device: where the images are kept and batches are made.
-        classes: C; needed for targets that are probabilities.
-        soft: whether targets are probabilities even where no images are mixed.
-        augmentation: of training images.
-        seed: of the augmentation.
+        mean: per-channel mean of the training pixels, in [0, 1].
+        std: their per-channel standard deviation.
+        device: device of images and batches.
+        classes: C; needed if targets are probabilities.
+        soft: whether to return probabilities even if no images are mixed.
+        augmentation: augmentation of training images; None for none.
+        seed: seed of the augmentation.
     """
 
     def __init__(
@@ -141,13 +141,13 @@ class Pipeline:
         self.classes, self.soft, self.seed = classes, soft, seed
         self.targets = images.targets.to(device)
         self.index = images.index.to(device)
-        # Channels last, as the convolutions want them; and rows of a window are contiguous.
+        # Convolutions are fastest with channels last. The rows of a window are contiguous, too.
         padding = (self.augmentation.crop,) * 4
         padded = F.pad(images.pixels, padding).permute(0, 2, 3, 1).contiguous().to(device)
         height, width = images.pixels.shape[2:]
         # Every window of every image, as a view: (N, 2p + 1, 2p + 1, H, W, C).
         self._windows = padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
-        # Of the image's whole shape: a dimension of three channels broadcasts slowly.
+        # Expand to the shape of an image: broadcasting along three channels is slow.
         self._mean, self._std = (
             (255 * torch.tensor(moment, device=device)).expand(height, width, -1).contiguous()
             for moment in (mean, std)
@@ -160,17 +160,17 @@ class Pipeline:
 
     @property
     def positions(self) -> Tensor:
-        """Those of all images, on the device: int64, (N,)."""
+        """Positions of all images, on the device: int64, (N,)."""
         return torch.arange(len(self), device=self.index.device)
 
     def clean(self, positions: Tensor) -> Tensor:
-        """The images as they are, normalised: float32, (n, C, H, W), channels last."""
+        """Normalised images without augmentation: float32, (n, C, H, W), channels last."""
         middle = self.augmentation.crop
         pixels = self._windows[positions, middle, middle]
         return self._normalised(pixels).permute(0, 3, 1, 2)
 
     def augmented(self, positions: Tensor, epoch: int) -> Tensor:
-        """The images as this epoch sees them, normalised: float32, (n, C, H, W), channels last."""
+        """Normalised images as augmented in this epoch: float32, (n, C, H, W), channels last."""
         draws = self._draws(epoch)
         if draws.mix is None:
             return self._unmixed(positions, draws).permute(0, 3, 1, 2)
@@ -179,11 +179,11 @@ class Pipeline:
         return draws.mix.images(own, other, positions).permute(0, 3, 1, 2)
 
     def labels(self, positions: Tensor, epoch: int) -> Tensor:
-        """The targets of this epoch.
+        """The targets of images in this epoch.
 
         Returns:
-            Class indices, int64, (n,), or, where the data set has them, images are mixed or
-            `soft` is set, probabilities, float32, (n, C).
+            Class indices, int64, (n,). Probabilities, float32, (n, C), if the data set has them,
+            images are mixed, or ``soft`` is set.
         """
         if mix := self._draws(epoch).mix:
             return mix.targets(self.targets, positions, self.classes)
@@ -191,7 +191,7 @@ class Pipeline:
         return as_probabilities(targets, self.classes) if self.soft else targets
 
     def _unmixed(self, positions: Tensor, draws: _Draws) -> Tensor:
-        """Cropped, mirrored, changed and erased, but not mixed: float32, (n, H, W, C)."""
+        """Images after all augmentations except mixing: float32, (n, H, W, C)."""
         y, x = (offset[positions] for offset in draws.window)
         pixels = self._windows[positions, y, x]
         if self.augmentation.flip:
@@ -221,21 +221,22 @@ class Pipeline:
         a, index = self.augmentation, self.index
         height, width = self._mean.shape[:2]
 
-        def whole(high: int, stream: Stream) -> Tensor:
+        def draw_int(high: int, stream: Stream) -> Tensor:
             return integers(high, self.seed, stream, epoch, index)
 
         def coin(stream: Stream) -> Tensor:
             return uniform(self.seed, stream, epoch, index) < 0.5
 
-        level = whole(LEVELS, Stream.LEVEL).float() / (LEVELS - 1)
+        level = draw_int(LEVELS, Stream.LEVEL).float() / (LEVELS - 1)
         mixes = a.mixup or a.cutmix
+        offsets = 2 * a.crop + 1
         return _Draws(
             epoch=epoch,
-            window=(whole(2 * a.crop + 1, Stream.CROP_Y), whole(2 * a.crop + 1, Stream.CROP_X)),
+            window=(draw_int(offsets, Stream.CROP_Y), draw_int(offsets, Stream.CROP_X)),
             mirrored=coin(Stream.FLIP),
-            operation=whole(len(OPERATIONS), Stream.OPERATION),
+            operation=draw_int(len(OPERATIONS), Stream.OPERATION),
             strength=torch.where(coin(Stream.SIGN), level, -level),
-            erased=(whole(height, Stream.CUTOUT_Y), whole(width, Stream.CUTOUT_X)),
+            erased=(draw_int(height, Stream.CUTOUT_Y), draw_int(width, Stream.CUTOUT_X)),
             mix=draw(index, (height, width), self.seed, epoch, a.mixup, a.cutmix)
             if mixes
             else None,

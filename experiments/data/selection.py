@@ -1,8 +1,7 @@
-"""Choosing images of a data set, class by class.
+"""Select images of a data set, class by class.
 
-Every choice takes the images with the smallest random keys, and the key of an image is a function
-of a seed and the image's index alone: of two choices that differ in size, the smaller one is part
-of the larger one.
+Every selection takes the images with the smallest random keys. The key of an image is a function
+of a seed and the image's index alone. A smaller selection is thus a subset of a larger one.
 """
 
 from __future__ import annotations
@@ -15,39 +14,41 @@ from experiments.randomness import Stream, bits
 
 
 def stratified(labels: Tensor, index: Tensor, size: int, seed: int, stream: Stream) -> Tensor:
-    """``size`` images, each class with its share, rounded so that the shares add up.
+    """Select ``size`` images, from each class in proportion to its size.
+
+    The numbers per class are rounded so that they add up to ``size``.
 
     Args:
         labels: class indices, int64, (N,).
-        index: of each image in the data set as published, int64, (N,).
-        size: how many, up to N.
-        seed: of the choice.
-        stream: likewise.
+        index: position of each image in the published data set, int64, (N,).
+        size: number of images, at most N.
+        seed: seed of the selection.
+        stream: random stream of the selection.
 
     Returns:
-        Their positions, ascending, int64, (size,).
+        Positions of the selected images, ascending, int64, (size,).
     """
-    shares = _apportion(torch.bincount(labels).tolist(), size)
-    return _first_of_each_class(labels, index, shares, seed, stream)
+    counts = _apportion(torch.bincount(labels).tolist(), size)
+    return _first_of_each_class(labels, index, counts, seed, stream)
 
 
 def long_tailed(
     labels: Tensor, index: Tensor, classes: tuple[str, ...], ratio: float, seed: int
 ) -> Tensor:
-    """The images of an exponential long tail, `long_tail_counts` of them.
+    """Select an exponential long tail: `long_tail_counts` images of each class.
 
     Args:
         labels: class indices, int64, (N,).
-        index: of each image in the data set as published, int64, (N,).
-        classes: their names.
-        ratio: of the first class's images to the last one's.
-        seed: of the choice.
+        index: position of each image in the published data set, int64, (N,).
+        classes: names of the classes.
+        ratio: number of images of the first class over that of the last.
+        seed: seed of the selection.
 
     Returns:
-        Their positions, ascending, int64.
+        Positions of the selected images, ascending, int64.
 
     Raises:
-        UsageError: if nothing would be left of a class.
+        UsageError: if a class would be empty.
     """
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     kept = long_tail_counts(counts, ratio)
@@ -60,23 +61,24 @@ def long_tailed(
 
 
 def long_tail_counts(counts: list[int], ratio: float) -> list[int]:
-    """Images left of each class, n_max ratio^(-c / (C - 1)), rounded down.
+    """Images to keep of class c: n_max ratio^(-c / (C - 1)), rounded down.
 
-    Where a class has fewer to begin with, it keeps them all.
+    A class with fewer images keeps all of them.
 
     Args:
         counts: images of each class; n_max is the largest.
         ratio: at least 1.
 
     Source: Cao et al. 2019, Learning Imbalanced Datasets with Label-Distribution-Aware Margin
-    Loss ("exp"); with 5,000 images of each of ten classes and ratio 100, CIFAR-10-LT.
+    Loss ("exp"), arXiv:1906.07413. With 5,000 images in each of ten classes and ratio 100, this
+    is CIFAR-10-LT.
 
     Example:
         >>> long_tail_counts([5000] * 10, ratio=100)
         [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
     """
     last = len(counts) - 1
-    # 5000 / 100 may come out as 49.999999...: a billionth is no image.
+    # 5000 / 100 may evaluate to 49.999999... Add a billionth before rounding down.
     tail = [int(max(counts) * ratio ** (-c / last) + 1e-9) for c in range(len(counts))]
     return [min(n, kept) for n, kept in zip(counts, tail, strict=True)]
 
@@ -90,10 +92,10 @@ def _first_of_each_class(
 
 
 def _apportion(counts: list[int], size: int) -> list[int]:
-    """``size`` seats in proportion to the counts, by largest remainders."""
-    exact = [size * count / sum(counts) for count in counts]
-    shares = [int(quota) for quota in exact]
-    by_remainder = sorted(range(len(counts)), key=lambda c: shares[c] - exact[c])
-    for c in by_remainder[: size - sum(shares)]:
-        shares[c] += 1
-    return shares
+    """Apportion ``size`` seats in proportion to the counts, by the largest-remainder method."""
+    quotas = [size * count / sum(counts) for count in counts]
+    seats = [int(quota) for quota in quotas]
+    by_remainder = sorted(range(len(counts)), key=lambda c: seats[c] - quotas[c])
+    for c in by_remainder[: size - sum(seats)]:
+        seats[c] += 1
+    return seats

@@ -1,4 +1,4 @@
-"""Where images come from: a function for each data set, which `experiments.catalogue` names."""
+"""One loading function per data set. `experiments.catalogue` lists them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _images(pixels: Tensor, targets: object) -> Images:
 
 
 def digits(config: RunConfig) -> Source:
-    """1,797 handwritten digits of 8x8 pixels from scikit-learn; every fourth is a test image."""
+    """The 1,797 digits of 8x8 pixels in scikit-learn; every fourth is a test image."""
     from sklearn.datasets import load_digits
 
     published = load_digits()
@@ -48,8 +48,8 @@ def cifar(config: RunConfig) -> Source:
         "download with --dataset digits."
     )
     try:
-        with locks.alone(root / f".{name}.lock"):  # other runs may want to download it, too
-            train, test = (dataset(root, train=part, download=True) for part in (True, False))
+        with locks.alone(root / f".{name}.lock"):  # other runs may start the same download
+            train, test = (dataset(root, train=train, download=True) for train in (True, False))
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
         raise UsageError(
@@ -59,11 +59,11 @@ def cifar(config: RunConfig) -> Source:
         raise UsageError(
             f"{name} in {root} is damaged or unreadable ({error}). {ways_out}"
         ) from error
-    parts = [
-        _images(torch.from_numpy(part.data).permute(0, 3, 1, 2), part.targets)
-        for part in (train, test)
+    splits = [
+        _images(torch.from_numpy(split.data).permute(0, 3, 1, 2), split.targets)
+        for split in (train, test)
     ]
-    return Source(parts[0], parts[1], tuple(train.classes))
+    return Source(splits[0], splits[1], tuple(train.classes))
 
 
 def image_folder(config: RunConfig) -> Source:
@@ -75,7 +75,8 @@ def image_folder(config: RunConfig) -> Source:
             f"--image-size {config.image_size}: memory does not hold the images ({error}): choose "
             "a smaller size"
         ) from error
-    parts = [
-        _images(torch.from_numpy(decoded.pixels[p]), decoded.targets[p]) for p in image_files.PARTS
-    ]
-    return Source(parts[0], parts[1], decoded.classes, tuple(decoded.remarks))
+    train, test = (
+        _images(torch.from_numpy(decoded.pixels[split]), decoded.targets[split])
+        for split in image_files.SPLITS
+    )
+    return Source(train, test, decoded.classes, tuple(decoded.remarks))

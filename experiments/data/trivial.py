@@ -1,8 +1,8 @@
-"""TrivialAugment (Müller & Hutter 2021): one random operation of random strength per image.
+"""TrivialAugment: one random operation of random strength per image.
 
-The "wide" space of the paper's table 2, which torchvision's TrivialAugmentWide has too: 14
-operations, 31 strengths, and a random sign where there is one. Vectorised: the images of a batch
-that drew the same operation go through it together, on their device.
+Source: Müller & Hutter 2021, arXiv:2103.10158. This is the "wide" space of table 2, as in
+torchvision's TrivialAugmentWide: 14 operations, 31 strengths, and a random sign if the operation
+has one. All images of a batch with the same operation go through it together, on their device.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Operation = Callable[[Tensor, Tensor], Tensor]
 
 
 def trivial_augment(pixels: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
-    """Each image after its operation.
+    """Apply its operation to each image.
 
-    On a GPU this waits for the device, which tells how many images drew each operation.
+    On a GPU this waits for the device, to learn how many images have each operation.
 
     Args:
         pixels: uint8, (n, C, H, W).
-        operation: position in `OPERATIONS` for each image, int64, (n,).
+        operation: index of each image's operation in `OPERATIONS`, int64, (n,).
         strength: signed, in [-1, 1], float32, (n,).
 
     Returns:
@@ -47,7 +47,7 @@ def trivial_augment(pixels: Tensor, operation: Tensor, strength: Tensor) -> Tens
 
 
 def identity(pixels: Tensor, strength: Tensor) -> Tensor:
-    """The images as they are."""
+    """Leave the images unchanged."""
     return pixels
 
 
@@ -55,19 +55,19 @@ def identity(pixels: Tensor, strength: Tensor) -> Tensor:
 
 
 def warp(pixels: Tensor, matrix: Tensor) -> Tensor:
-    """Each output pixel takes the source pixel that its centre falls into, black outside.
+    """Warp images by nearest-neighbour sampling, with black outside the image.
 
     Args:
         pixels: uint8, (n, C, H, W).
-        matrix: from output to source coordinates (x, y, 1), float32, (n, 2, 3); the origin is
-            the image's upper left corner, the unit a pixel.
+        matrix: map from output coordinates (x, y, 1) to source coordinates, float32, (n, 2, 3).
+            The origin is the upper left corner of the image, the unit is a pixel.
     """
     height, width = pixels.shape[2:]
     columns = torch.arange(width, device=pixels.device) + 0.5
     rows = torch.arange(height, device=pixels.device)[:, None] + 0.5
 
     def source(axis: int) -> Tensor:
-        # Not a matrix product: its rounding may depend on how many images there are.
+        # Avoid a matrix product, whose rounding may depend on the number of images.
         a, b, c = (matrix[:, axis, i].view(-1, 1, 1) for i in range(3))
         return (a * columns + (b * rows + c)).floor_()
 
@@ -80,7 +80,7 @@ def warp(pixels: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _affine(strength: Tensor, **entries: Tensor | float) -> Tensor:
-    """Matrices (n, 2, 3) that are the identity but for the entries named by row and column."""
+    """Identity matrices (n, 2, 3) with some entries replaced; ``a01`` is row 0, column 1."""
     matrix = torch.eye(2, 3, device=strength.device).repeat(len(strength), 1, 1)
     for name, value in entries.items():
         row, column = int(name[1]), int(name[2])
@@ -89,29 +89,29 @@ def _affine(strength: Tensor, **entries: Tensor | float) -> Tensor:
 
 
 def shear_x(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Rows shifted in proportion to their height, by up to 0.99 pixels a row."""
+    """Shift each row in proportion to its distance from the top, by up to 0.99 pixels a row."""
     return warp(pixels, _affine(strength, a01=0.99 * strength))
 
 
 def shear_y(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Columns likewise."""
+    """Shift each column in proportion to its distance from the left edge."""
     return warp(pixels, _affine(strength, a10=0.99 * strength))
 
 
 def translate_x(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Shifted by up to 32 pixels, or the width of smaller images."""
+    """Shift by up to 32 pixels, or the width of smaller images."""
     reach = min(32, pixels.shape[3])
     return warp(pixels, _affine(strength, a02=-(reach * strength).trunc()))
 
 
 def translate_y(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Likewise, by the height."""
+    """Shift by up to 32 pixels, or the height of smaller images."""
     reach = min(32, pixels.shape[2])
     return warp(pixels, _affine(strength, a12=-(reach * strength).trunc()))
 
 
 def rotate(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Counter-clockwise about the centre, by up to 135 degrees."""
+    """Rotate counter-clockwise about the centre, by up to 135 degrees."""
     angle = math.radians(135) * strength
     cos, sin = angle.cos(), angle.sin()
     y, x = (side / 2 for side in pixels.shape[2:])
@@ -133,7 +133,7 @@ def rotate(pixels: Tensor, strength: Tensor) -> Tensor:
 
 
 def blend(pixels: Tensor, plain: Tensor, strength: Tensor) -> Tensor:
-    """Away from (positive strength) or towards a plain version of each image."""
+    """Move each image towards a plain version of it, or away from it for positive strength."""
     factor = (1 + 0.99 * strength).view(-1, 1, 1, 1)
     return (factor * pixels + (1 - factor) * plain).clamp(0, 255).to(torch.uint8)
 
@@ -142,27 +142,27 @@ def grey(pixels: Tensor) -> Tensor:
     """Luma of ITU-R BT.601, rounded down: float32, (n, 1, H, W)."""
     if pixels.shape[1] != 3:
         return pixels[:, :1].float()
-    red, green, blue = (pixels[:, i : i + 1] * share for i, share in enumerate(_LUMA))
+    red, green, blue = (pixels[:, i : i + 1] * weight for i, weight in enumerate(_LUMA))
     return (red + green + blue).floor()
 
 
 def brightness(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Away from or towards black."""
+    """Blend with black."""
     return blend(pixels, torch.zeros((), device=pixels.device), strength)
 
 
 def color(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Away from or towards grey."""
+    """Blend with the greyscale image."""
     return blend(pixels, grey(pixels), strength)
 
 
 def contrast(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Away from or towards the image's mean grey."""
+    """Blend with the mean grey of the image."""
     return blend(pixels, grey(pixels).mean((1, 2, 3), keepdim=True).floor(), strength)
 
 
 def sharpness(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Away from or towards a smoothed image; the pixels of the border have no smoothed ones."""
+    """Blend with a smoothed image, whose border pixels are not smoothed."""
     channels = pixels.shape[1]
     kernel = torch.ones(channels, 1, 3, 3, device=pixels.device) / 13
     kernel[:, :, 1, 1] = 5 / 13
@@ -172,20 +172,20 @@ def sharpness(pixels: Tensor, strength: Tensor) -> Tensor:
 
 
 def posterize(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Only the upper 8 to 2 bits of each value."""
+    """Keep only the upper 8 to 2 bits of each value."""
     dropped = (6 * strength.abs()).round().to(torch.uint8).view(-1, 1, 1, 1)
     return (pixels >> dropped) << dropped
 
 
 def solarize(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Values from a threshold on inverted; the threshold falls from 255 to 0."""
-    # Level 16 is a threshold of 119, which 255 (1 - 16 / 30) may exceed by rounding.
+    """Invert values at or above a threshold, which falls from 255 to 0 with the strength."""
+    # At level 16 the threshold is 119, which 255 (1 - 16 / 30) may exceed by rounding.
     threshold = (255 * (1 - strength.abs()) - 1e-3).view(-1, 1, 1, 1)
     return torch.where(pixels >= threshold, 255 - pixels, pixels)
 
 
 def autocontrast(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Each channel stretched to the full range."""
+    """Stretch each channel to the full range."""
     from torchvision.transforms.v2.functional import autocontrast_image
 
     result: Tensor = autocontrast_image(pixels)
@@ -193,7 +193,7 @@ def autocontrast(pixels: Tensor, strength: Tensor) -> Tensor:
 
 
 def equalize(pixels: Tensor, strength: Tensor) -> Tensor:
-    """Each channel with an even histogram."""
+    """Equalise the histogram of each channel."""
     from torchvision.transforms.v2.functional import equalize_image
 
     result: Tensor = equalize_image(pixels)

@@ -1,1 +1,1 @@
-"""What a run needs of its machine: processes, devices, threads, locks, signals, progress."""
+"""The machine of a run: processes, devices, threads, locks, signals and progress."""

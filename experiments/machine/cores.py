@@ -1,4 +1,4 @@
-"""How many processor cores this process may use."""
+"""Count the CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def available() -> int:
-    """The cores that this process is bound to; all of the machine's where no one can say."""
+    """Number of cores to which this process is bound; all cores if the system cannot tell."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The processes of a run: how they start, agree, and speak with one voice."""
+"""Start the processes of a run, and let them communicate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def on_cpu() -> bool:
-    """Whether runs train on the CPU: there is no GPU, or accelerate was told so."""
+    """Whether runs train on the CPU: there is no GPU, or ACCELERATE_USE_CPU says so."""
     return not torch.cuda.is_available() or launched.on("ACCELERATE_USE_CPU")
 
 
@@ -35,8 +35,8 @@ def start(config: RunConfig) -> Accelerator:
     """Join the processes of the run, choose device and precision, set the CPU threads.
 
     Raises:
-        UsageError: where precision or ``--sync-bn`` need a GPU that is not there, or the
-            environment asks for something else than processes that share a batch.
+        UsageError: if precision or ``--sync-bn`` need a GPU and there is none, or if the
+            environment asks for anything but data parallelism.
     """
     launched.settle()
     cpu = on_cpu()
@@ -52,7 +52,7 @@ def start(config: RunConfig) -> Accelerator:
         hardware.keep_freed_memory()
     try:
         accelerator = _accelerator(cpu, precision)
-    except (ValueError, RuntimeError, ImportError) as error:  # of the processes' environment
+    except (ValueError, RuntimeError, ImportError) as error:  # a faulty environment
         raise UsageError(f"the processes cannot start: {first_line(error)}") from error
     if accelerator.device.type != device.type:
         raise UsageError(
@@ -64,7 +64,10 @@ def start(config: RunConfig) -> Accelerator:
 
 
 def _accelerator(cpu: bool, precision: str) -> Accelerator:
-    """All that accelerate would else read from the environment is said, but for the processes."""
+    """Create the accelerator with explicit settings.
+
+    Only the processes themselves come from the environment: accelerate would read the rest there.
+    """
     return Accelerator(
         cpu=cpu,
         mixed_precision=precision,
@@ -81,20 +84,20 @@ def _accelerator(cpu: bool, precision: str) -> Accelerator:
 
 
 def leave() -> None:
-    """Take leave of the other processes, before this one ends."""
+    """Leave the process group before this process ends."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 class Agreement:
-    """Host-level votes of all processes, without waiting for a GPU."""
+    """Lets all processes agree on integers, on the host and without waiting for a GPU."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         several = accelerator.num_processes > 1
         self._group: Any = dist.new_group(backend="gloo") if several else None
 
     def max(self, *values: int) -> list[int]:
-        """The largest of the processes' values, one by one, known to all."""
+        """The elementwise maximum over the processes, on every process."""
         if self._group is None:
             return list(values)
         votes = torch.tensor(values)
@@ -103,7 +106,7 @@ class Agreement:
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
-    """Do something on the main process; every process gets its result, or its refusal."""
+    """Call a function on the main process; every process gets its result or its UsageError."""
     outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
@@ -119,32 +122,35 @@ def on_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
 
 
 def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
-    """The sum over all processes, without gradient."""
+    """Sum values over all processes, without gradient."""
     if accelerator.num_processes == 1:
         return values.detach()
     total: Tensor = accelerator.reduce(values.detach().clone(), "sum")
     return total
 
 
-def share(accelerator: Accelerator, positions: Tensor) -> Tensor:
-    """This process's slice of some positions; the sizes of the slices differ by one at most."""
+def rank_slice(accelerator: Accelerator, positions: Tensor) -> Tensor:
+    """The slice of the positions that this rank computes. Slice sizes differ by at most one."""
     mine: Tensor = positions.tensor_split(accelerator.num_processes)[accelerator.process_index]
     return mine
 
 
 def gathered(accelerator: Accelerator, rows: Tensor, total: int) -> Tensor:
-    """The rows of all processes, in the order of `share`.
+    """Gather the rows of all processes, in the order of `rank_slice`.
 
     Args:
-        accelerator: the processes.
-        rows: this process's slice, (n, ...).
-        total: the number of rows of all processes.
+        accelerator: the processes of the run.
+        rows: rows of this process, (n, ...).
+        total: number of rows over all processes.
     """
     if accelerator.num_processes == 1:
         return rows
+    # gather needs slices of equal size. Pad them, and cut the padding off again.
     longest = -(-total // accelerator.num_processes)
     padding = rows.new_zeros(longest - len(rows), *rows.shape[1:])
-    parts = accelerator.gather(torch.cat([rows, padding])).split(longest)
+    padded = accelerator.gather(torch.cat([rows, padding])).split(longest)
     sizes = [len(s) for s in torch.arange(total).tensor_split(accelerator.num_processes)]
-    whole: Tensor = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-    return whole
+    gathered_rows: Tensor = torch.cat(
+        [rank_rows[:size] for rank_rows, size in zip(padded, sizes, strict=True)]
+    )
+    return gathered_rows

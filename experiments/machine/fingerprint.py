@@ -1,4 +1,4 @@
-"""What tells one version of a file from another."""
+"""Fingerprints of files, which tell versions apart."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """The SHA-256 of a file, hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What the machine offers, and how a process makes good use of it."""
+"""Describe the hardware, and set up the process to use it well."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD = -3, -1, -2
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of freed tensors for the next ones, instead of the kernel.
+    """Let glibc keep the memory of freed tensors instead of returning it to the kernel.
 
-    By default each activation of more than 128 KiB is mapped and unmapped anew at every step,
-    and its pages are zeroed each time: a fifth of the time of a small ResNet on a CPU.
+    By default, every activation above 128 KiB is mapped and unmapped anew at each step, and the
+    kernel zeroes its pages each time. This takes a fifth of the time of a small ResNet on a CPU.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return
@@ -33,14 +33,14 @@ def keep_freed_memory() -> None:
 
 
 def use_threads(requested: int, processes: int) -> int:
-    """Set this process's CPU threads: as requested, or its share of the cores.
+    """Set the CPU threads of this process: the requested number, or its share of the cores.
 
-    ``accelerate launch`` sets OMP_NUM_THREADS=1 on a machine without a GPU, which would leave
-    all cores but one idle.
+    ``accelerate launch`` sets OMP_NUM_THREADS=1 on a machine without a GPU, which would leave all
+    cores but one idle.
 
     Args:
-        requested: the number of threads; 0 divides the cores among the processes.
-        processes: how many processes of this run share this machine.
+        requested: number of threads; 0 divides the cores among the processes.
+        processes: number of processes of this run on this machine.
     """
     threads = requested or max(1, cores.available() // processes)
     torch.set_num_threads(threads)
@@ -48,11 +48,10 @@ def use_threads(requested: int, processes: int) -> int:
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Whether matrix units of the device compute in bfloat16, faster than float32.
+    """Whether the device has matrix units for bfloat16, which are faster than float32.
 
-    CUDA from compute capability 8.0 on; CPUs with AMX. Not AVX512-BF16 alone: there a bfloat16
-    product takes longer than a float32 one (150 against 278 GFLOP/s on two Sapphire Rapids
-    cores whose AMX is hidden).
+    These are CUDA devices of compute capability 8.0 or above, and CPUs with AMX. AVX512-BF16 alone
+    is slower than float32: 150 against 278 GFLOP/s on two Sapphire Rapids cores with AMX hidden.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -1,8 +1,9 @@
-"""What accelerate's launcher and its configuration say, and what of it reaches a run.
+"""Filter the settings that `accelerate launch` passes to a run through the environment.
 
-`accelerate launch`, its `default_config.yaml` and whoever exports variables speak to accelerate
-through the environment. A run heeds of that which processes there are and where; everything else
-is an option of its own, or refused. Imports no accelerate, which reads some of it when imported.
+`accelerate launch`, its `default_config.yaml` and exported variables configure accelerate through
+the environment. A run uses only those that say which processes there are, and where. For
+everything else it has its own options, or refuses. This module must not import accelerate, which
+reads some variables on import.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def _level(value: str) -> bool:
     return value.upper() in logging.getLevelNamesMapping()
 
 
-# What a run heeds, none of which changes what it computes but for what config.json records of it
-# (device, processes, threads).
+# Variables that a run uses. They affect results only through device, processes and threads, which
+# config.json records.
 _HEEDED: dict[str, tuple[str, Callable[[str], bool]]] = {
     "ACCELERATE_USE_CPU": ("true or false", _truth),
     "ACCELERATE_CPU_AFFINITY": ("true or false", _truth),
@@ -35,7 +36,7 @@ _HEEDED: dict[str, tuple[str, Callable[[str], bool]]] = {
     "ACCELERATE_LOG_LEVEL": ("a level of Python's logging", _level),
     "FORK_LAUNCHED": ("true or false", _truth),
 }
-# What would divide the model, or train it by another library.
+# Variables that would shard the model, or train it with another library.
 _REFUSED = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -43,7 +44,7 @@ _REFUSED = {
     "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
     "ACCELERATE_USE_SAGEMAKER": "SageMaker",
 }
-# What is an option here: its value that says nothing, and the option.
+# Variables that an option replaces: the default value, and the option.
 _OPTIONS = {
     "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "--grad-accum"),
     "ACCELERATE_DYNAMO_BACKEND": ("no", "--compile"),
@@ -52,14 +53,14 @@ _OPTIONS = {
 
 
 def settle() -> None:
-    """Leave of accelerate's environment only what a run heeds, and say what it does not.
+    """Remove accelerate's variables that a run does not use, and say which settings it ignores.
 
     Raises:
-        UsageError: on what cannot be had here, or a value that has no meaning.
+        UsageError: on settings that are not supported, and on invalid values.
     """
     for name, (rule, holds) in _HEEDED.items():
         value = os.environ.get(name)
-        if value == "":  # as good as unset, which accelerate does not know
+        if value == "":  # means unset, but accelerate would fail on it
             del os.environ[name]
         elif value is not None and not holds(value):
             raise UsageError(f"{name} must be {rule}, got {value!r}")
@@ -75,17 +76,17 @@ def settle() -> None:
             f"ACCELERATE_TORCH_DEVICE={device} is not supported: choose GPUs by "
             "CUDA_VISIBLE_DEVICES, and the CPU by ACCELERATE_USE_CPU=true"
         )
-    for name, (silent, option) in _OPTIONS.items():
-        value = os.environ.get(name) or silent
-        if value.lower() != silent and os.environ.get("RANK", "0") == "0":
-            print(f"{name}={value} is not heeded: the option here is {option}", flush=True)
+    for name, (default, option) in _OPTIONS.items():
+        value = os.environ.get(name) or default
+        if value.lower() != default and os.environ.get("RANK", "0") == "0":
+            print(f"{name}={value} is ignored: the option here is {option}", flush=True)
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
         if name not in _HEEDED:
             del os.environ[name]
-    # accelerate would train on XLA wherever torch_xla is installed.
+    # accelerate would train on XLA if torch_xla is installed.
     os.environ["USE_TORCH_XLA"] = "false"
 
 
 def on(name: str) -> bool:
-    """Whether a variable of accelerate's says yes."""
+    """Whether a variable of accelerate is true."""
     return os.environ.get(name, "false").lower() in _TRUE

@@ -1,4 +1,4 @@
-"""Locks on files, which the kernel releases when their holder ends: on a run, and on its data."""
+"""File locks on runs and data. The kernel releases them when their holder ends."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _GLANCES, _GLANCE = 10, 0.02
 
 
 class Taken(UsageError):
-    """Another process trains this run."""
+    """Another process already trains this run."""
 
 
 def acquire(folder: Path) -> IO[str]:
-    """Lock a run's folder, for as long as the file that is returned stays open.
+    """Lock a run's folder for as long as the returned file stays open.
 
     Raises:
         Taken: if another process holds the lock.
@@ -33,7 +33,7 @@ def acquire(folder: Path) -> IO[str]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_GLANCE)  # `holder` may be looking: that takes no longer than this
+            time.sleep(_GLANCE)  # `holder` may have the lock for a moment
         else:
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {platform.node()}\n")
@@ -45,12 +45,12 @@ def acquire(folder: Path) -> IO[str]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Wait until no other process is in the block with the same path.
+    """Wait until no other process is in a block with the same path.
 
-    Where the file cannot be written or locked, nothing is waited for.
+    If the file cannot be written or locked, do not wait.
     """
     with ExitStack() as held:
-        with suppress(OSError):  # read-only, or a network file system without locks
+        with suppress(OSError):  # a read-only folder, or a network file system without locks
             path.parent.mkdir(parents=True, exist_ok=True)
             fcntl.flock(held.enter_context(path.open("a", encoding="utf-8")), fcntl.LOCK_EX)
         yield
@@ -60,7 +60,7 @@ def holder(folder: Path) -> str | None:
     """The process that trains this run, or None.
 
     Raises:
-        UsageError: where that cannot be told.
+        UsageError: if the lock cannot be read.
     """
     try:
         with (folder / LOCK).open(encoding="utf-8") as lock:
@@ -71,7 +71,7 @@ def holder(folder: Path) -> str | None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise UsageError(f"cannot look at {folder / LOCK} ({error.strerror})") from error
+        raise UsageError(f"cannot read {folder / LOCK} ({error.strerror})") from error
     return None
 
 

@@ -1,4 +1,4 @@
-"""What is printed is never worth a run."""
+"""Keep a run alive when its output cannot be written."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 
 class _Unbreakable(io.FileIO):
-    """What cannot be written is dropped: a closed pipe, a terminal that is gone, a full disk."""
+    """A file that drops what it cannot write: closed pipe, lost terminal, full disk."""
 
     def write(self, text: ReadableBuffer, /) -> int:
-        """All of it, or as good as."""
+        """Write the text; claim success if that fails."""
         size = memoryview(text).nbytes
         try:
             written = super().write(text)
         except OSError:
             return size
-        return size if written is None else written  # None: a full pipe that does not wait
+        return size if written is None else written  # None: a non-blocking pipe that is full
 
 
 def outlive_readers() -> None:
-    """Let this process go on where nobody reads what it prints, as after ``| head -1``."""
+    """Let this process continue when nobody reads its output, as after ``| head -1``."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed from the start
             setattr(sys, name, io.TextIOWrapper(_unbreakable(os.open(os.devnull, os.O_WRONLY))))
-        elif type(stream) is io.TextIOWrapper:  # no notebook's, and no test's
+        elif type(stream) is io.TextIOWrapper:  # leave the streams of notebooks and tests alone
             stream.flush()
             pipe = _unbreakable(stream.fileno())
             text = io.TextIOWrapper(pipe, stream.encoding, stream.errors, line_buffering=True)

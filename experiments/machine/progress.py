@@ -1,4 +1,4 @@
-"""Progress with the time that is left: a bar in a terminal, plain lines elsewhere."""
+"""Progress with the time left: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Progress:
     """Counts towards a total, as a context manager.
 
     Args:
-        label: what is being done.
-        total: how much of it there is.
-        enabled: False prints nothing at all (the processes that do not speak).
+        label: name of the task.
+        total: number of items.
+        enabled: whether to print anything; True on the main process only.
 
     Attributes:
-        done: how much is done; to be set before the context begins, where some was done before.
+        done: number of items done. On resume, set it before the context begins.
     """
 
     def __init__(self, label: str, total: int, enabled: bool = True) -> None:
@@ -44,7 +44,7 @@ class Progress:
             self._task = self._bar.add_task(label, total=total)
 
     def __enter__(self) -> Progress:
-        """Show the bar; time counts from now."""
+        """Show the bar and start the clock."""
         self._started, self._done_before = time.monotonic(), self.done
         self._last_line = self._started
         if self._bar:
@@ -72,14 +72,14 @@ class Progress:
             self.print(f"{self.label} {self.done:,}/{self.total:,}, {self.time_left()} left")
 
     def print(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._bar:
             self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
         elif self.enabled:
             print(line.rstrip(), flush=True)
 
     def time_left(self) -> str:
-        """From the speed so far, as h:mm:ss."""
+        """The time left at the speed so far, as h:mm:ss."""
         counted = self.done - self._done_before
         if not counted:
             return "?"

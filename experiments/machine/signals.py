@@ -1,4 +1,4 @@
-"""Stopping on request: a signal sets a flag, a loop looks at it."""
+"""Stop on request: a signal sets a flag, and the training loop checks it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any, ClassVar, Self
 
-# By one of these a user asks; who asks twice does not want to wait for a checkpoint. A terminal
-# that closes may say so twice, through its shell too, and SLURM may warn twice.
+# Signals from a user. A second one ends the process without a checkpoint. Other signals may come
+# twice by themselves: a closing terminal sends SIGHUP itself and through its shell, and SLURM may
+# warn twice.
 IMPATIENT = (signal.SIGINT, signal.SIGTERM)
 
 
-# What came before a StopRequest began, and is still to be heeded.
+# Signals received before a StopRequest began, and not handled yet.
 _early: list[int] = []
 
 
 def note_interrupts() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt, and remember it where that is swallowed.
+    """Let Ctrl-C raise KeyboardInterrupt, and remember it.
 
-    Libraries make other errors of it, or none, while they are imported.
+    Libraries may swallow the exception or turn it into another one while they are imported.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -30,19 +31,19 @@ def note_interrupts() -> None:
 
 
 def interrupted() -> bool:
-    """Whether Ctrl-C has come since `note_interrupts`, and nothing has heeded it yet."""
+    """Whether Ctrl-C has come since `note_interrupts` and has not been handled."""
     return signal.SIGINT in _early
 
 
 class Listener:
-    """Receives signals while its context is open, and gives them back to who had them before.
+    """Receives signals while its context is open, and then restores the earlier handlers.
 
-    A signal that is ignored when it begins stays so: whoever started this process wants it, as
-    `nohup` does for SIGHUP, and a shell for the SIGINT of a job in the background.
+    A signal that is ignored at the start stays ignored, because the parent process wants it so:
+    `nohup` ignores SIGHUP, and a shell ignores SIGINT for a background job.
 
     Attributes:
-        SIGNALS: the numbers of those that it receives.
-        signal: the number of the first signal received, or 0.
+        SIGNALS: the signals that it receives.
+        signal: number of the first signal received, or 0.
     """
 
     SIGNALS: ClassVar[tuple[signal.Signals, ...]] = (*IMPATIENT, signal.SIGHUP)
@@ -52,7 +53,7 @@ class Listener:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        """Listen."""
+        """Start to listen."""
         before = {number: signal.getsignal(number) for number in self.SIGNALS}
         self._before = {n: h for n, h in before.items() if h is not signal.SIG_IGN}
         for number in self._before:
@@ -65,27 +66,27 @@ class Listener:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Listen no more."""
+        """Stop listening."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Remembers the first; to be extended."""
+        """Remember the first signal. Subclasses extend this."""
         self.signal = self.signal or number
 
 
 class StopRequest(Listener):
-    """Listens to Ctrl-C, the end of a job or of its terminal, and SLURM's warnings before one."""
+    """Listens for Ctrl-C, the end of the job or its terminal, and warnings from SLURM."""
 
     WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
     SIGNALS = (*Listener.SIGNALS, *WARNINGS)
 
     @classmethod
     def expect(cls) -> None:
-        """Remember SLURM's warnings from now on, for the request that is still to begin.
+        """Remember SLURM's warnings from now on, until a StopRequest begins.
 
-        For a process that inherits that its signals are ignored from a server of ours. The other
-        signals end it meanwhile: there is nothing to save yet.
+        This is for a process forked from a server that ignores signals. Until training begins,
+        the other signals end the process, because there is nothing to save.
         """
         for number in cls.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -93,7 +94,7 @@ class StopRequest(Listener):
             signal.signal(number, lambda number, frame: _early.append(number))
 
     def __enter__(self) -> Self:
-        """Listen, also to what came before."""
+        """Start to listen, and take over a signal that came before."""
         super().__enter__()
         if _early:
             self.signal = _early[0]
@@ -101,7 +102,7 @@ class StopRequest(Listener):
         return self
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Remembers the first."""
+        """Remember the first signal; let a second one from the user end the process."""
         super().receive(number, frame)
         if number in IMPATIENT:
             signal.signal(number, signal.SIG_DFL)

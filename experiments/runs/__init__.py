@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, its checkpoints, its record on W&B."""
+"""What a run writes: its folder, its checkpoints and its log on W&B."""

@@ -1,9 +1,9 @@
 """Checkpoints that are complete or absent.
 
 A checkpoint is a folder ``step-NNNNNNNN`` with tensors as safetensors, everything else as JSON,
-and a manifest with the size and SHA-256 of each file. It is written under another name, synced,
-and renamed: a process killed at any moment leaves the previous checkpoint whole. Loading one
-never executes anything in it.
+and a manifest with the size and SHA-256 of each file. It is written under a temporary name,
+synced, and renamed. A process that is killed at any moment leaves the previous checkpoint intact.
+Loading a checkpoint never executes code from it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STATE, _MANIFEST = "state.json", "manifest.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Attributes:
         tensors: groups of named tensors, such as the model's and the optimizer's.
@@ -47,8 +47,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     """Write the checkpoint of a step, then remove all but the newest two.
 
     Raises:
-        OSError: if it cannot be written (a full disk, a read-only folder); the checkpoints that
-            were there stay.
+        OSError: if it cannot be written (full disk, read-only folder). Earlier checkpoints stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clean(folder)
@@ -64,7 +63,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
             sync(path)
         sync(temporary)
         final = folder / f"{_NAME}{step:08}"
-        if final.exists():  # the same step again, after a resume: the content is the same
+        if final.exists():  # the same step after a resume, with the same content
             shutil.rmtree(final)
         temporary.rename(final)
         sync(folder)
@@ -75,16 +74,16 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what killed processes have left half written; for who holds the run's lock."""
-    for left in folder.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    """Remove checkpoints that killed processes left unfinished. Requires the run's lock."""
+    for leftover in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def load(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None where there is none at all.
+    """Load the newest intact checkpoint; None if there are no checkpoints.
 
     Raises:
-        UsageError: where all are damaged, or one cannot be read: it may be whole.
+        UsageError: if all checkpoints are damaged, or if one cannot be read and may be intact.
     """
     damage = []
     try:
@@ -107,28 +106,28 @@ def load(folder: Path) -> Checkpoint | None:
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Keep the checkpoints up to a step, the one that was loaded: those after it are damaged.
+    """Remove checkpoints after the step that was loaded, which are damaged.
 
-    Else they would count among the newest two, in the place of whole ones.
+    Otherwise they would count among the newest two and displace intact ones.
     """
     for path in _newest_first(folder):
         if int(path.name.removeprefix(_NAME)) > step:
             shutil.rmtree(path)
 
 
-def found(folder: Path) -> bool:
-    """Whether there are checkpoints, whole or not."""
+def exists(folder: Path) -> bool:
+    """Whether there are checkpoints, intact or damaged."""
     return bool(_newest_first(folder))
 
 
 class _Damaged(Exception):
-    """A checkpoint that was not written like this."""
+    """A checkpoint that differs from its manifest."""
 
 
 def _load(path: Path) -> Checkpoint:
     try:
-        for name, known in load_json(path / _MANIFEST).items():
-            if _fingerprint(path / name) != known:
+        for name, recorded in load_json(path / _MANIFEST).items():
+            if _fingerprint(path / name) != recorded:
                 raise _Damaged(f"{name} is damaged")
         groups = {
             file.name.removesuffix(".safetensors"): load_file(file)
@@ -137,16 +136,16 @@ def _load(path: Path) -> Checkpoint:
         return Checkpoint(groups, load_json(path / _STATE))
     except FileNotFoundError as error:
         raise _Damaged(f"{Path(error.filename).name} is missing") from error
-    except (SafetensorError, ValueError) as error:  # whole, but not of our making
+    except (SafetensorError, ValueError) as error:  # matches its manifest, but is not our format
         raise _Damaged(first_line(error)) from error
 
 
 def _newest_first(folder: Path) -> list[Path]:
     try:
-        found = [path for path in folder.iterdir() if re.fullmatch(_NAME + r"\d{8}", path.name)]
+        folders = [path for path in folder.iterdir() if re.fullmatch(_NAME + r"\d{8}", path.name)]
     except FileNotFoundError:
         return []
-    return sorted(found, reverse=True)
+    return sorted(folders, reverse=True)
 
 
 def _fingerprint(path: Path) -> list[int | str]:

@@ -1,4 +1,4 @@
-"""Which version of a user's own loss a run trains with: the files that its spec names."""
+"""Identify the version of a custom loss by the files that its spec names."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from pathlib import Path
 
 from experiments.machine.fingerprint import fingerprint
 
-# MODULE:NAME or FILE.py:NAME, and not NAME:setting=value
+# MODULE:NAME or FILE.py:NAME, but not NAME:setting=value
 _PATH = re.compile(r"(?<![^\s*+])([^\s*+:=]+):[A-Za-z_][\w.]*(?![\w.]*\s*=)")
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def fingerprints(spec: str) -> dict[str, str]:
-    """The SHA-256 of each module or file that a loss is imported from.
+    """The SHA-256 of each module or file from which a loss is imported.
 
-    Of installed packages, torch among them, nothing is said here: their versions tell. Modules
-    that the named ones import are not followed.
+    Installed packages such as torch are left out; config.json records their versions. Imports
+    inside the named modules are not followed.
 
     Example:
         >>> fingerprints("focal:gamma=3+0.5*torch.nn:MultiMarginLoss:margin=2")
         {}
     """
-    found = {module: _file(module) for module in _PATH.findall(spec)}
+    files = {module: _file(module) for module in _PATH.findall(spec)}
     return {
         module: fingerprint(file)
-        for module, file in found.items()
+        for module, file in files.items()
         if file is not None and not _INSTALLED & set(file.parts)
     }
 
 
 def changed(spec: str, described: Mapping[str, object]) -> list[str]:
-    """The modules of a loss that are others than when a run's config.json was written."""
+    """The modules of a loss that have changed since config.json was written."""
     before = described.get("loss_sources")
     if not isinstance(before, dict):
         return []
@@ -42,11 +42,11 @@ def changed(spec: str, described: Mapping[str, object]) -> list[str]:
 
 
 def _file(module: str) -> Path | None:
-    """Where Python finds a module, without importing it; a file is where it is."""
+    """The file of a module, found without importing it."""
     if "/" in module or module.endswith(".py"):
         file = Path(module).expanduser()
         return file.resolve() if file.is_file() else None
-    if module == "__main__":  # of a notebook there is no file
+    if module == "__main__":  # a notebook has no file
         script = getattr(sys.modules["__main__"], "__file__", None)
         return Path(script).resolve() if script else None
     below = Path(*module.split("."))

@@ -1,4 +1,4 @@
-"""Which code a run is of: this package's commit, or its version, and those of the libraries."""
+"""Record the code of a run: commit or version of this package, and versions of libraries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 _PACKAGE = "resnet-losses"
 _LIBRARIES = ("torch", "torchvision", "timm", "accelerate", "wandb", "numpy")
-# By these a repository can be named that is not the one around this file: git sets them in hooks.
+# These variables redirect git to another repository. Git sets them in hooks.
 _ELSEWHERE = {
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -24,10 +24,10 @@ _ELSEWHERE = {
 
 
 def commit() -> str | None:
-    """The commit of the repository that this file is tracked in, with a plus where that differs.
+    """The commit of the repository that tracks this file, with a plus for uncommitted changes.
 
-    None where the package is installed, be it inside another project's repository, and where git
-    does not trust the owner of the folder: then there is the version.
+    None if the package is installed, even inside another project's repository, or if git does not
+    trust the owner of the folder. The version then identifies the code.
     """
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
@@ -35,16 +35,16 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the libraries, and this package."""
-    known = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    known["python"] = platform.python_version()
+    """Versions of Python, the libraries and this package."""
+    installed = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    installed["python"] = platform.python_version()
     if (own := _own_version()) is not None:
-        known[_PACKAGE] = own
-    return known
+        installed[_PACKAGE] = own
+    return installed
 
 
 def _own_version() -> str | None:
-    """From the sources beside this file, if it is one of them, else of what is installed."""
+    """The version in pyproject.toml of the sources around this file, else the installed one."""
     try:
         project = tomllib.loads(
             (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def _own_version() -> str | None:
 
 
 def _git(*words: str) -> str | None:
-    """What git answers in this folder; None where it fails."""
+    """The output of a git command in this folder; None if it fails."""
     try:
         answer = subprocess.run(
             ["git", *words],

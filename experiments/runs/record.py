@@ -1,4 +1,4 @@
-"""Writes a run folder, whose files `analyze.runs.format` lists."""
+"""Write a run folder. `analyze.runs.format` lists its files."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from experiments.config import RunConfig, neutral_values
 from experiments.machine import locks
 from experiments.runs import checkpoint, loss_source, provenance, tensors, tracking
 
-# What config.json says of the data, which a resumed run must find as they were.
+# Entries of config.json on the data, which must be the same when a run resumes.
 _DATA = ("images_sha256", "sizes", "classes", "mean", "std", "labels", "class_weights", "teacher")
-# By one of these a run's folder is known: what a run writes first, or a study for it.
+# A folder with one of these is a run's folder. A run, or a study for it, writes them first.
 _TRACES = {files.CONFIG, files.LOG, files.FAILURE}
 
 
 class Record:
-    """A run folder that this process writes to, alone.
+    """A run folder that this process alone writes to.
 
     Args:
-        config: of the run.
-        lock: of the folder, where the caller has acquired it already.
+        config: options of the run.
+        lock: lock on the folder, if the caller holds it already.
 
     Raises:
-        UsageError: where the folder cannot be written, another process trains this run, or it
-            holds a run with other options.
+        UsageError: if the folder cannot be written, if another process trains this run, or if the
+            folder holds a run with other options.
     """
 
     def __init__(self, config: RunConfig, lock: IO[str] | None = None) -> None:
@@ -67,37 +67,37 @@ class Record:
             raise
 
     def close(self) -> None:
-        """Let another process have the folder, unless the caller holds it."""
+        """Release the folder, unless the caller holds its lock."""
         if self._lock:
             self._lock.close()
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints are."""
+        """The folder of the checkpoints."""
         return self.folder / files.CHECKPOINTS
 
     def summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run, else None."""
+        """The summary of a run that has ended, else None."""
         return files.read_json(self.folder / files.SUMMARY)
 
     def _clear(self) -> None:
-        found = [path for path in self.folder.iterdir() if path.name != files.LOCK]
-        if found and not _TRACES & {path.name for path in found}:
+        entries = [path for path in self.folder.iterdir() if path.name != files.LOCK]
+        if entries and not _TRACES & {path.name for path in entries}:
             raise UsageError(
                 f"{self.folder} is not empty and holds no run, so --fresh does not delete it: "
                 "name another with --name or --output"
             )
-        # By its traces a run is known: they go last, for a --fresh that is killed to be repeated.
-        for path in sorted(found, key=lambda path: path.name in _TRACES):
+        # Delete the traces last, so that a --fresh that is killed can be repeated.
+        for path in sorted(entries, key=lambda path: path.name in _TRACES):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
 
     def _check_whole(self) -> None:
-        """What is damaged must not look like a run that has not begun: its work would be lost."""
-        begun, config = checkpoint.found(self.checkpoints), self.folder / files.CONFIG
-        # Where there are checkpoints a summary is written again, from the last one.
+        """Refuse a damaged folder: treating it as a new run would lose its work."""
+        begun, config = checkpoint.exists(self.checkpoints), self.folder / files.CONFIG
+        # With checkpoints, the summary can be written again from the last one.
         needed = [config] if begun else [config, self.folder / files.SUMMARY]
         for path in needed:
             if files.read_json(path) is None and path.exists():
@@ -109,29 +109,29 @@ class Record:
             )
 
     def _check_same_run(self) -> None:
-        known = files.read_json(self.folder / files.CONFIG)
-        if known is None or known.get("hash") in self.config.hashes:
+        recorded = files.read_json(self.folder / files.CONFIG)
+        if recorded is None or recorded.get("hash") in self.config.hashes:
             return
-        changes = self.config.differences(known)
+        changes = self.config.differences(recorded)
         raise UsageError(
             f"{self.folder} holds a run with other options ({', '.join(changes)}): "
             "give this one another --name, or start anew with --fresh"
         )
 
     def _check_same_loss(self) -> None:
-        """A user may have edited a loss since the run was trained, or half trained."""
-        known = files.read_json(self.folder / files.CONFIG) or {}
-        changed = loss_source.changed(self.config.loss, known)
-        if changed and (self.summary() or checkpoint.found(self.checkpoints)):
+        """Refuse a custom loss that has been edited since the run was trained, even in part."""
+        recorded = files.read_json(self.folder / files.CONFIG) or {}
+        changed = loss_source.changed(self.config.loss, recorded)
+        if changed and (self.summary() or checkpoint.exists(self.checkpoints)):
             raise UsageError(
                 f"{self.folder} was trained with another version of {', '.join(changed)}: "
                 "give this one another --name, or start anew with --fresh"
             )
 
-    def _check_same_data(self, known: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
-        """Files under the same name may have changed since the run's last checkpoint."""
-        now = json.loads(json.dumps(resolved))
-        changed = [name for name in _DATA if name in known and known[name] != now.get(name)]
+    def _check_same_data(self, recorded: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+        """Refuse data that have changed under the same name since the last checkpoint."""
+        now = json.loads(json.dumps(resolved))  # tuples become lists, as in config.json
+        changed = [name for name in _DATA if name in recorded and recorded[name] != now.get(name)]
         if changed:
             raise UsageError(
                 f"{self.folder} was begun with other data (changed: {', '.join(changed)}): "
@@ -144,15 +144,15 @@ class Record:
         """Write config.json and start logging to W&B.
 
         Args:
-            resolved: what the options came to: device, precision, processes, sizes, ...
-            state: of the checkpoint that the run goes on from; metrics after it are dropped.
+            resolved: what the options resolve to: device, precision, processes, sizes, ...
+            state: state of the checkpoint that the run continues from. Later metrics are dropped.
 
         Returns:
-            What is other than where the run began, and changes the bits of its result.
+            Differences from the original environment that break bit-for-bit reproducibility.
 
         Raises:
-            UsageError: where the run began with other data than these, under the same options, or
-                the metrics of its epochs are missing.
+            UsageError: if the run began with other data under the same options, or if metrics of
+                trained epochs are missing.
         """
         if state and state["hash"] not in self.config.hashes:
             raise UsageError(f"{self.checkpoints} is of a run with other options: use --fresh")
@@ -179,48 +179,49 @@ class Record:
         return changes
 
     def _identity(self) -> dict[str, Any]:
-        """What tells this training from others, of the same options too; a resumed one keeps it.
+        """What identifies this training run; a resumed run keeps it.
 
-        And which options say nothing of what it learns, for those who compare runs.
+        ``instance`` tells two trainings with the same options apart. ``bookkeeping`` lists the
+        options that do not affect what the run learns, for the comparison of runs.
         """
-        known = files.read_json(self.folder / files.CONFIG) or {}
+        recorded = files.read_json(self.folder / files.CONFIG) or {}
         bookkeeping = self.config.unlearned()
         return {
-            "hash": known.get("hash", self.config.hash),
-            "instance": str(known.get("instance") or secrets.token_hex(4)),
+            "hash": recorded.get("hash", self.config.hash),
+            "instance": str(recorded.get("instance") or secrets.token_hex(4)),
             "images": None if "data_dir" in bookkeeping else self.config.images[0],
             "bookkeeping": bookkeeping,
             "neutral": neutral_values() or None,
         }
 
     def _rewind(self, epoch: int) -> list[dict[str, Any]]:
-        """Keep the metrics of the first ``epoch`` epochs: those after them are trained again.
+        """Keep the metrics of the first ``epoch`` epochs. Later epochs are trained again.
 
         Returns:
-            Those metrics, an entry an epoch.
+            The metrics that are kept, one entry per epoch.
 
         Raises:
-            UsageError: where some of these are missing, or cannot be read.
+            UsageError: if some of them are missing or cannot be read.
         """
-        known = self._epochs()
-        missing = [str(number) for number in range(1, epoch + 1) if number not in known]
+        recorded = self._epochs()
+        missing = [str(number) for number in range(1, epoch + 1) if number not in recorded]
         if missing:
             raise UsageError(
                 f"{self.folder / files.METRICS} lacks epochs that the checkpoint has trained "
                 f"({', '.join(missing)}): restore it, or start anew with --fresh"
             )
-        kept = [known[number] for number in range(1, epoch + 1)]
-        if known:
+        kept = [recorded[number] for number in range(1, epoch + 1)]
+        if recorded:
             files.write_history(self.folder, kept)
         return kept
 
     def _epochs(self) -> dict[int, dict[str, Any]]:
-        """The metrics of each epoch that metrics.jsonl has."""
+        """The metrics in metrics.jsonl, by epoch."""
         history = files.read_history(self.folder)
         return {row["epoch"]: row for row in history if isinstance(row.get("epoch"), int)}
 
     def tell_sweep(self) -> None:
-        """Tell W&B of a finished run again, where a sweep waits for its metrics."""
+        """Log a run that has ended to W&B again, for a sweep that waits for its metrics."""
         described = files.read_json(self.folder / files.CONFIG)
         summary = self.summary()
         if described is None or summary is None or not tracking.in_sweep():
@@ -228,7 +229,7 @@ class Record:
         described.pop("config", None)
         try:
             epochs = self._epochs()
-        except UsageError as error:  # the run is finished all the same
+        except UsageError as error:  # unreadable metrics do not undo a finished run
             epochs = {}
             print(f"{error}: W&B is told the summary alone", flush=True)
         tracker = tracking.start(self.config, self.folder, described)
@@ -236,7 +237,7 @@ class Record:
         tracker.finish(summary, self.folder / files.PREDICTIONS)
 
     def epoch(self, metrics: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl, synced, and log it to W&B."""
+        """Append one line to metrics.jsonl, sync it, and log it to W&B."""
         files.append_epoch(self.folder, metrics)
         if self._tracker:
             self._tracker.log(metrics)
@@ -247,7 +248,8 @@ class Record:
         weights: Mapping[str, Tensor],
         predictions: Mapping[str, NDArray[Any]],
     ) -> None:
-        """Write weights, predictions and, last, summary.json; then end the W&B run."""
+        """Write weights, predictions and finally summary.json; then end the W&B run."""
+        # summary.json comes last: it marks the run as ended.
         if weights:
             with files.replacing(self.folder / files.WEIGHTS) as temporary:
                 tensors.save(weights, temporary)
@@ -260,18 +262,17 @@ class Record:
             self._tracker.finish(files.finite(summary), archive)
 
     def stop(self) -> None:
-        """End the W&B run of a run that is not finished."""
+        """End the W&B run of a run that was stopped."""
         if self._tracker:
             self._tracker.stop()
 
 
 def _circumstances(described: Mapping[str, Any]) -> dict[str, Any]:
-    """What the bits of a result depend on, beside options and data."""
+    """The environment on which the bits of a result depend, besides options and data."""
     hardware, versions = described.get("hardware", {}), described.get("versions", {})
     names = ("device", "precision", "processes", "threads")
-    found = {name: described.get(name) for name in names}
     return (
-        found
+        {name: described.get(name) for name in names}
         | {name: hardware.get(name) for name in ("cpu", "gpu")}
         | {"torch": versions.get("torch")}
     )

@@ -1,4 +1,4 @@
-"""Where a run stands, read from its folder alone: whoever trained it, wherever."""
+"""Read the status of a run from its folder alone, whoever trains it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.runs import loss_source
 
 
 class State(StrEnum):
-    """What has become of a run."""
+    """The state of a run."""
 
     DONE = "done"
     DIVERGED = "diverged"
@@ -27,18 +27,18 @@ class State(StrEnum):
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to do, unless a failed run is to be tried again."""
+        """Whether nothing is left to do, unless a failed run is to be retried."""
         return self in (State.DONE, State.DIVERGED, State.FAILED)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a run stands.
+class RunStatus:
+    """The status of a run.
 
     Attributes:
-        state: what has become of it.
-        epoch: how many epochs it has trained.
-        note: why it failed or diverged, who runs it, or how accurate it is.
+        state: done, diverged, failed, running, stopped or waiting.
+        epoch: number of epochs trained.
+        note: the reason of a failure, the process that runs it, or the test accuracy.
     """
 
     state: State
@@ -46,32 +46,32 @@ class Standing:
     note: str = ""
 
 
-def look(config: RunConfig) -> Standing:
-    """Where a run stands; one that cannot be looked at has failed."""
+def look(config: RunConfig) -> RunStatus:
+    """The status of a run; a run whose folder cannot be read has failed."""
     try:
         return _look(config)
     except UsageError as refusal:
-        return Standing(State.FAILED, files.count_epochs(config.folder), str(refusal))
+        return RunStatus(State.FAILED, files.count_epochs(config.folder), str(refusal))
 
 
-def _look(config: RunConfig) -> Standing:
+def _look(config: RunConfig) -> RunStatus:
     folder = config.folder
     if (summary := files.read_json(folder / files.SUMMARY)) is not None:
         return _concluded(config, summary)
     if owner := locks.holder(folder):
-        # It may have finished between the two looks.
+        # The run may have ended between the two reads.
         if (summary := files.read_json(folder / files.SUMMARY)) is not None:
             return _concluded(config, summary)
-        return Standing(State.RUNNING, files.count_epochs(folder), owner)
+        return RunStatus(State.RUNNING, files.count_epochs(folder), owner)
     if (failure := files.read_json(folder / files.FAILURE)) is not None:
-        return Standing(State.FAILED, files.count_epochs(folder), str(failure.get("reason")))
+        return RunStatus(State.FAILED, files.count_epochs(folder), str(failure.get("reason")))
     epochs = files.count_epochs(folder)
     begun = epochs or (folder / files.CONFIG).exists()
-    return Standing(State.STOPPED if begun else State.WAITING, epochs)
+    return RunStatus(State.STOPPED if begun else State.WAITING, epochs)
 
 
 def fail(config: RunConfig, reason: str) -> None:
-    """Note that a run failed, and why. The first reason stays: the others follow from it.
+    """Record why a run failed. The first reason stays, because later ones follow from it.
 
     Raises:
         OSError: if the run's folder cannot be written.
@@ -84,30 +84,30 @@ def fail(config: RunConfig, reason: str) -> None:
     except FileExistsError:
         return
     except OSError:
-        with contextlib.suppress(OSError):  # half a note says nothing, and keeps out a whole one
+        with contextlib.suppress(OSError):  # a partial note would block a complete one
             path.unlink(missing_ok=True)
         raise
 
 
 def forgive(config: RunConfig) -> None:
-    """Forget that a run failed: it is tried again."""
+    """Remove the record of a failure, because the run is retried."""
     (config.folder / files.FAILURE).unlink(missing_ok=True)
 
 
-def _concluded(config: RunConfig, summary: dict[str, Any]) -> Standing:
+def _concluded(config: RunConfig, summary: dict[str, Any]) -> RunStatus:
     if summary.get("status") == "finished":
         if changed := _changed_loss(config):
             version = f"trained with another version of {', '.join(changed)}"
-            return Standing(State.FAILED, config.epochs, f"{version}: remove {config.folder}")
+            return RunStatus(State.FAILED, config.epochs, f"{version}: remove {config.folder}")
         accuracy = summary.get("test/accuracy")
         note = f"test accuracy {accuracy:.2%}" if isinstance(accuracy, float) else ""
-        return Standing(State.DONE, config.epochs, note)
+        return RunStatus(State.DONE, config.epochs, note)
     note = f"the loss is not finite at step {summary.get('diverged_step')}"
-    return Standing(State.DIVERGED, files.count_epochs(config.folder), note)
+    return RunStatus(State.DIVERGED, files.count_epochs(config.folder), note)
 
 
 def _changed_loss(config: RunConfig) -> list[str]:
-    """The files of the user's own loss that have been edited since the run."""
-    if ":" not in config.loss:  # one of ours: a study of a thousand runs need not ask
+    """The files of a custom loss that have been edited since the run."""
+    if ":" not in config.loss:  # a built-in loss: avoid reading config.json of every run
         return []
     return loss_source.changed(config.loss, files.read_json(config.folder / files.CONFIG) or {})

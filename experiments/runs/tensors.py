@@ -1,4 +1,4 @@
-"""Tensors in files, as safetensors."""
+"""Write tensors as safetensors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 
 def save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors to a file, with the permissions that the user's umask gives to any file.
+    """Write tensors to a file with the usual permissions of the user's umask.
 
-    safetensors writes another file first, which its owner alone may read, and renames it.
+    The safetensors library makes files that only their owner may read. This resets their mode.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
     """
-    packed = {  # as safetensors takes them: on the CPU, contiguous, none a view of another
+    packed = {  # safetensors needs tensors on the CPU, contiguous, and without shared memory
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }

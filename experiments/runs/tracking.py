@@ -1,8 +1,8 @@
-"""The same numbers to Weights & Biases, which never stops, delays or questions a run.
+"""Log runs to Weights & Biases, which must never stop or delay a run, nor prompt the user.
 
-A run has one W&B run, whose rows are its epochs: epoch e is step e - 1. Whenever a run goes on,
-all its epochs are told again. W&B's client drops those that the server has; an offline folder
-holds the whole run, and the earlier ones are removed.
+Each run has one W&B run. Its rows are the epochs: epoch e is step e - 1. A resumed run logs all
+its epochs again. The W&B client drops rows that the server already has. An offline folder then
+holds the whole run, so earlier offline folders are removed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import psutil
 from experiments.config import RunConfig
 from experiments.errors import one_line
 
-_PROJECT = "resnet-losses"  # where neither --project nor W&B's own settings name one
-# What names and places a run in W&B's settings, as the environment gives it.
+_PROJECT = "resnet-losses"  # default if neither --project nor the W&B settings name one
+# Environment variables by which W&B names and places a run.
 _NAMING = [
     f"WANDB_{name}"
     for name in (
@@ -31,32 +31,32 @@ _NAMING = [
         *("RUN_ID", "RESUME", "RESUME_FROM", "FORK_FROM", "JOB_TYPE"),
     )
 ]
-_PATIENCE = 10.0  # seconds, for a server that does not answer
-_LINGER = 10.0  # seconds that W&B's own process may take to end after the run's
+_PATIENCE = 10.0  # seconds to wait for a server that does not answer
+_LINGER = 10.0  # seconds that the W&B service may outlive the run
 
 
 def start(config: RunConfig, folder: Path, described: Mapping[str, Any]) -> Tracker:
     """Begin or continue the W&B run of a run folder.
 
-    ``auto`` is what $WANDB_MODE or W&B's settings file say; else online where an API key is
-    configured, and offline without. W&B never asks for one. Where it does not work as asked, the
-    run is logged offline, with one warning: after ten seconds, if a server does not answer; under
-    the default names, if W&B does not take those that are given.
+    ``auto`` follows $WANDB_MODE or the W&B settings file. Without these, the run is online if an
+    API key is configured, and offline otherwise. W&B never prompts for a key. If W&B fails, the
+    run is logged offline, with one warning. A server that does not answer fails after ten seconds.
+    Names that W&B refuses are replaced by the defaults.
 
     Args:
-        config: of the run. In W&B's config its options are flat, as sweeps need them.
-        folder: of the run.
-        described: what config.json says beside the options: one nested entry of W&B's config, so
-            that a run can be read from W&B as from its folder.
+        config: options of the run. They are flat in the W&B config, as sweeps need them.
+        folder: folder of the run.
+        described: the rest of config.json, as one nested entry of the W&B config. A run can thus
+            be read from W&B as from its folder.
     """
     asked: str = os.environ.get("WANDB_MODE", "") if config.wandb == "auto" else config.wandb
-    if asked == "disabled":  # without so much as an import
+    if asked == "disabled":  # do not even import wandb
         return Tracker(None)
     reason = ""
     for mode, names in ((asked, True), ("offline", True), ("offline", False)):
         try:
             run = _begin(config, folder, described, mode, names)
-        except Exception as error:  # whatever is wrong with W&B is no reason not to train
+        except Exception as error:  # no failure of W&B may stop training
             reason = reason or one_line(error)
             _forget()
             continue
@@ -70,12 +70,12 @@ def start(config: RunConfig, folder: Path, described: Mapping[str, Any]) -> Trac
 
 
 def in_sweep() -> bool:
-    """Whether an agent of a W&B sweep has started this process, and waits for its metrics."""
+    """Whether the agent of a W&B sweep started this process and waits for its metrics."""
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
 def _forget() -> None:
-    """Forget an attempt, which keeps the run's id in use."""
+    """Discard a failed attempt, which would keep the run's id in use."""
     with contextlib.suppress(Exception):
         import wandb
 
@@ -83,7 +83,7 @@ def _forget() -> None:
 
 
 def _kill_service() -> None:
-    """What W&B's client waits for without a limit; it goes on when that is gone."""
+    """Kill the W&B service. The client waits for it without a time limit."""
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
             if child.name().startswith("wandb-core"):
@@ -91,7 +91,7 @@ def _kill_service() -> None:
 
 
 def _end_service_with_this_process() -> None:
-    """W&B's client waits for its service at exit, where one has been seen to hang."""
+    """Kill the W&B service some time after the run: the client can hang on it at exit."""
 
     def end() -> None:
         threading.main_thread().join()
@@ -102,18 +102,18 @@ def _end_service_with_this_process() -> None:
 
 
 def _has_key() -> bool:
-    """Whether an API key is configured, wherever W&B looks for one; asks nobody, nor a server."""
+    """Whether an API key is configured. Asks neither the user nor a server."""
     import wandb
 
     try:
         return wandb.login(prompt=False, verify=False)
     except wandb.errors.Error:
-        return True  # no key of the right form: going online says so
+        return True  # a malformed key: going online reports it
 
 
 @contextlib.contextmanager
 def _without(names: Iterable[str]) -> Iterator[None]:
-    """The environment without these variables."""
+    """Hide environment variables in the context."""
     hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
@@ -124,14 +124,14 @@ def _without(names: Iterable[str]) -> Iterator[None]:
 def _begin(
     config: RunConfig, folder: Path, described: Mapping[str, Any], mode: str, names: bool
 ) -> Any:  # noqa: ANN401 (wandb imports late)
-    """A new W&B run, or None where W&B is disabled.
+    """Begin a W&B run; None if W&B is disabled.
 
     Args:
-        config: of the run.
-        folder: of the run.
+        config: options of the run.
+        folder: folder of the run.
         described: as in `start`.
-        mode: W&B's; "" finds out.
-        names: False: the default names, whatever the options and the environment say.
+        mode: mode of W&B; "" follows the settings of W&B.
+        names: False uses the default names, whatever options and environment say.
     """
     texts = [folder.resolve(), *config.to_dict().values()]
     if any("\udc80" <= character <= "\udcff" for character in " ".join(map(str, texts))):
@@ -141,10 +141,10 @@ def _begin(
     with _without([] if names else _NAMING):
         import wandb
 
-        # Silent, W&B's client asks for no key, and asks no server whose key it is.
+        # In silent mode, the client neither prompts for a key nor verifies it with a server.
         settings = wandb.setup(wandb.Settings(silent=True)).settings
         if not mode:
-            online = settings.mode == "online"  # which is the default, too
+            online = settings.mode == "online"  # which is also the default
             mode = ("online" if _has_key() else "offline") if online else settings.mode
         return None if mode == "disabled" else _init(config, folder, described, mode, settings)
 
@@ -158,7 +158,7 @@ def _init(
 ) -> Any:  # noqa: ANN401
     import wandb
 
-    # Offline runs have no business with the network, error reports included.
+    # Offline runs must not use the network, not even for error reports.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     without_seed = {k: v for k, v in config.identity().items() if k != "seed"}
     group = config.group or settings.run_group
@@ -169,15 +169,15 @@ def _init(
         name=settings.run_name or f"{config.loss}-s{config.seed}",
         id=f"{described.get('hash', config.hash)}-{described.get('instance')}",
         job_type="train",
-        tags=tags or None,  # None: W&B's client looks at $WANDB_TAGS
+        tags=tags or None,  # None: the client reads $WANDB_TAGS
         config=config.to_dict() | {"resolved": dict(described)},
         dir=_place(folder),
         mode=mode,
         resume=None if mode == "offline" else "allow",
-        reinit="finish_previous",  # else a run that W&B failed would get the next one's metrics
+        reinit="finish_previous",  # else the metrics of the next run could go to a failed one
         settings=wandb.Settings(
             init_timeout=_PATIENCE,
-            finish_timeout=_PATIENCE + 5,  # kept by W&B's service, if that does not hang
+            finish_timeout=_PATIENCE + 5,  # the W&B service keeps to it unless it hangs
             silent=True,
             console="off",
             disable_git=True,
@@ -191,9 +191,9 @@ def _init(
 
 
 def _place(folder: Path) -> Path:
-    """Where W&B's client makes its folder: $WANDB_DIR, or the run's."""
+    """The folder in which W&B makes its own: $WANDB_DIR, or the run's folder."""
     asked = os.environ.get("WANDB_DIR")
-    # A sweep's agent sets it to where it was started, if nobody else has.
+    # If WANDB_DIR is unset, the agent of a sweep sets it to its working directory.
     if not asked or (in_sweep() and Path(asked) == Path.cwd()):
         return folder
     place = Path(asked).expanduser()
@@ -213,24 +213,24 @@ def _digest(value: object) -> str:
 
 
 class Tracker:
-    """A W&B run, or nothing at all where W&B is disabled.
+    """A W&B run, or nothing if W&B is disabled.
 
     Args:
-        run: W&B's, or None.
-        folder: of the run.
+        run: the run object of wandb, or None.
+        folder: folder of the run.
     """
 
     def __init__(self, run: Any, folder: Path = Path()) -> None:  # noqa: ANN401 (wandb imports late)
         self._run, self._folder = run, folder
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """The metrics of an epoch, under their flat names; W&B drops an epoch that it has."""
+        """Log the metrics of an epoch under their flat names. W&B drops epochs that it has."""
         with self._never_in_the_way():
             if self._run:
                 self._run.log(dict(metrics), step=int(metrics["epoch"]) - 1, commit=True)
 
     def retell(self, epochs: Iterable[Mapping[str, Any]]) -> None:
-        """The epochs of a run that goes on; what earlier W&B folders of it said is in this one."""
+        """Log the earlier epochs of a resumed run, and remove its earlier offline folders."""
         for metrics in epochs:
             self.log({k: float("nan") if v is None else v for k, v in metrics.items()})
         with self._never_in_the_way():
@@ -242,7 +242,7 @@ class Tracker:
                             shutil.rmtree(other, ignore_errors=True)
 
     def finish(self, summary: Mapping[str, Any], predictions: Path) -> None:
-        """Summary and predictions, and the end; waits about twenty seconds at most."""
+        """Log summary and predictions and end the run, within about twenty seconds."""
         with self._never_in_the_way():
             if self._run:
                 import wandb
@@ -251,35 +251,35 @@ class Tracker:
                 if predictions.exists():
                     self._keep(predictions)
                     artifact = wandb.Artifact(f"predictions-{self._run.id}", type="predictions")
-                    # "immutable", and so not copied: the run folder only ever replaces the file
+                    # "immutable" avoids a copy. It is safe: the file is replaced, never edited.
                     artifact.add_file(str(predictions), policy="immutable", skip_cache=True)
                     self._run.log_artifact(artifact)
         self.stop()
 
     def _keep(self, predictions: Path) -> None:
-        """The predictions in W&B's folder too, at no cost, so that it can be moved elsewhere.
+        """Link the predictions into the W&B folder, so that the folder can be moved.
 
-        An artifact's files stay where they were. A file of the run lies in W&B's folder, and is
-        uploaded from there by ``wandb sync``.
+        An artifact only refers to files outside the W&B folder. A file of the run lies inside it,
+        and ``wandb sync`` uploads it from there.
         """
         kept = Path(self._run.dir) / predictions.name
         kept.unlink(missing_ok=True)
         try:
             kept.hardlink_to(predictions)
-        except OSError:  # another file system, or one without links
+        except OSError:  # another file system, or one without hard links
             shutil.copyfile(predictions, kept)
         if self._run.offline:
             self._run.save(str(kept), base_path=self._run.dir, policy="end")
 
     def stop(self) -> None:
-        """The end, for now: a run that was stopped is continued under the same id."""
+        """End the W&B run for now. A resumed run continues it under the same id."""
         with self._never_in_the_way():
             if self._run:
                 self._run.finish()
 
     @contextlib.contextmanager
     def _never_in_the_way(self) -> Iterator[None]:
-        """One warning, and no more W&B in this run, where its client fails or waits for ever."""
+        """If the client fails or hangs, print one warning and go on without W&B."""
         limit = threading.Timer(_PATIENCE + 5 + _LINGER, _kill_service)
         limit.daemon = True
         limit.start()

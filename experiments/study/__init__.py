@@ -1,1 +1,1 @@
-"""Many runs: which they are, where each stands, and who trains them."""
+"""Studies: which runs they consist of, the status of each, and the launchers that train them."""

@@ -1,4 +1,4 @@
-"""What the user sees of a study: a live table in a terminal, plain lines elsewhere."""
+"""Show a study to the user: a live table in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,109 +17,109 @@ from rich.text import Text
 from analyze.runs.format import LOG
 from experiments.config import RunConfig
 from experiments.machine.progress import clock
-from experiments.runs.state import Standing, State, look
+from experiments.runs.state import RunStatus, State, look
 from experiments.study.grid import Study
 
 _SECONDS_BETWEEN_LINES = 15.0
 DONE, INCOMPLETE = 0, 3  # exit statuses
 
 
-class Survey:
-    """Where all runs of a study stand.
+class StudyStatus:
+    """The status of all runs of a study.
 
     Args:
         study: the study.
 
     Attributes:
-        standings: of each run, by its folder.
-        interrupted: why runs ended before their time, though they have not failed.
-        unnoted: why runs failed whose folders could not take a note of it.
+        statuses: status of each run, by its folder.
+        interrupted: why runs stopped early without failing, by folder.
+        unnoted: why runs failed whose folders cannot record the reason, by folder.
     """
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.standings = {run.folder: look(run) for run in study.runs}
+        self.statuses = {run.folder: look(run) for run in study.runs}
         self.interrupted: dict[Path, str] = {}
         self.unnoted: dict[Path, str] = {}
 
     def refresh(self, mine: Iterable[Path] = ()) -> None:
-        """Look again at everything that may have changed.
+        """Read the status of every run that may have changed.
 
         Args:
-            mine: the folders of the runs that this process has started and not seen end.
+            mine: folders of the runs that this process has started and not seen end.
         """
         mine = set(mine)
         for run in self.study.runs:
-            before = self.standings[run.folder].state
+            before = self.statuses[run.folder].state
             if before in (State.DONE, State.DIVERGED):
                 continue
-            self.standings[run.folder] = now = self.look(run)
+            self.statuses[run.folder] = now = self.look(run)
             if run.folder in mine:
-                self.standings[run.folder] = Standing(State.RUNNING, now.epoch)
+                self.statuses[run.folder] = RunStatus(State.RUNNING, now.epoch)
 
-    def look(self, run: RunConfig) -> Standing:
-        """Where a run stands, by its folder and by what was seen here."""
+    def look(self, run: RunConfig) -> RunStatus:
+        """The status of a run, from its folder and from what this process knows."""
         now = look(run)
         why = self.unnoted.get(run.folder)
-        lost = why and now.state in (State.WAITING, State.STOPPED)
-        return Standing(State.FAILED, now.epoch, why or "") if lost else now
+        unrecorded = why and now.state in (State.WAITING, State.STOPPED)
+        return RunStatus(State.FAILED, now.epoch, why or "") if unrecorded else now
 
-    def runs(self, *states: State) -> list[tuple[RunConfig, Standing]]:
-        """The runs in any of these states, in the study's order."""
-        pairs = ((run, self.standings[run.folder]) for run in self.study.runs)
-        return [(run, standing) for run, standing in pairs if standing.state in states]
+    def runs(self, *states: State) -> list[tuple[RunConfig, RunStatus]]:
+        """The runs in any of these states, in the order of the study."""
+        pairs = ((run, self.statuses[run.folder]) for run in self.study.runs)
+        return [(run, run_status) for run, run_status in pairs if run_status.state in states]
 
     def progress(self) -> tuple[int, int]:
-        """Epochs trained, and epochs in all."""
+        """Epochs trained so far, and epochs in total."""
         trained = sum(self._trained(run) for run in self.study.runs)
         return trained, sum(run.epochs for run in self.study.runs)
 
     def left(self) -> int:
-        """Epochs that are to be trained yet: a run that is over has none, however it ended."""
-        going = (run for run in self.study.runs if not self.standings[run.folder].state.over)
-        return sum(run.epochs - self._trained(run) for run in going)
+        """Epochs that remain to be trained. A run that has ended has none, however it ended."""
+        unfinished = (run for run in self.study.runs if not self.statuses[run.folder].state.over)
+        return sum(run.epochs - self._trained(run) for run in unfinished)
 
     def _trained(self, run: RunConfig) -> int:
-        return min(self.standings[run.folder].epoch, run.epochs)
+        return min(self.statuses[run.folder].epoch, run.epochs)
 
     def headline(self) -> str:
         """``demo: 18 runs, 5 done, 2 running, 11 waiting``."""
-        counts = Counter(standing.state for standing in self.standings.values())
+        counts = Counter(run_status.state for run_status in self.statuses.values())
         parts = [f"{counts[state]} {state}" for state in State if counts[state]]
         return f"{self.study.name}: {len(self.study.runs):,} runs, {', '.join(parts)}"
 
     def conclude(self) -> int:
-        """Print how the study has ended; returns the exit status that says so."""
+        """Print how the study has ended, and return the exit status."""
         print(self.headline())
         for line in self.problems():
             print(line)
         return DONE if len(self.runs(State.DONE)) == len(self.study.runs) else INCOMPLETE
 
     def problems(self) -> list[str]:
-        """Two lines for each run that went wrong: why, and its log; and how to go on."""
+        """For each run that went wrong, the reason and its log; then how to continue."""
         lines = []
-        for run, standing in self.runs(State.DIVERGED, State.FAILED, State.STOPPED):
-            if why := standing.note or self.interrupted.get(run.folder):
-                lines.append(f"{standing.state}: {run.run_name}: {why}")
+        for run, run_status in self.runs(State.DIVERGED, State.FAILED, State.STOPPED):
+            if why := run_status.note or self.interrupted.get(run.folder):
+                lines.append(f"{run_status.state}: {run.run_name}: {why}")
                 if (run.folder / LOG).exists():
                     lines.append(f"    log: {run.folder / LOG}")
         if self.runs(State.FAILED):
             lines.append("run --retry tries failed runs again")
         if self.interrupted:
-            lines.append("the same command goes on with the others")
+            lines.append("the same command continues the others")
         return lines
 
 
 class Board:
-    """Shows a survey while a study runs, as a context manager.
+    """Shows the status of a study while it runs, as a context manager.
 
     Args:
-        survey: what is shown; whoever owns it refreshes it.
+        study_status: the status to show. The caller refreshes it.
     """
 
-    def __init__(self, survey: Survey) -> None:
-        self._survey = survey
-        self._started, self._before = time.monotonic(), survey.progress()[0]
+    def __init__(self, study_status: StudyStatus) -> None:
+        self._study_status = study_status
+        self._started, self._before = time.monotonic(), study_status.progress()[0]
         self._last_line = self._started
         self._live: Live | None = None
         if sys.stdout.isatty():
@@ -142,15 +142,15 @@ class Board:
             self._live.stop()
 
     def tell(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._live:
             self._live.console.print(line, markup=False, soft_wrap=True)
         else:
             print(line, flush=True)
 
     def update(self) -> None:
-        """Show where things stand, and how long the rest will take."""
-        headline = f"{self._survey.headline()}; {self._time_left()} left"
+        """Show the current status and the time left."""
+        headline = f"{self._study_status.headline()}; {self._time_left()} left"
         if self._live:
             self._live.update(Group(Text(headline), self._table()), refresh=True)
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
@@ -159,16 +159,16 @@ class Board:
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for run, standing in self._survey.runs(State.RUNNING):
+        for run, run_status in self._study_status.runs(State.RUNNING):
             table.add_row(
                 Text(f"  {run.run_name}"),
-                Text(f"epoch {min(standing.epoch + 1, run.epochs)}/{run.epochs}"),
-                Text(standing.note),
+                Text(f"epoch {min(run_status.epoch + 1, run.epochs)}/{run.epochs}"),
+                Text(run_status.note),
             )
         return table
 
     def _time_left(self) -> str:
-        """From the epochs since the start, as h:mm:ss; every runner's count."""
-        trained = self._survey.progress()[0] - self._before
+        """The time left as h:mm:ss, from the epochs that all launchers have trained meanwhile."""
+        trained = self._study_status.progress()[0] - self._before
         speed = trained / (time.monotonic() - self._started)
-        return clock(self._survey.left() / speed) if speed > 0 else "?"
+        return clock(self._study_status.left() / speed) if speed > 0 else "?"

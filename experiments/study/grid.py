@@ -1,4 +1,4 @@
-"""Studies: which runs a comparison consists of, checked as a whole before anything runs."""
+"""Studies: grids of runs to compare, checked as a whole before any run starts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Study:
     """Runs that are compared with each other.
 
     Attributes:
-        name: of the file, without its suffix.
-        runs: one for each combination of the parameters' values; the first seed of everything
-            comes first, so that a study cut short can be compared.
-        parameters: for each option the values that it takes.
-        entity: whose runs they are on W&B; empty where the file does not say.
+        name: name of the file, without its suffix.
+        runs: one run for each combination of the parameters' values. All runs with the first seed
+            come first, so that an incomplete study can be compared.
+        parameters: the values of each option.
+        entity: the W&B entity of the runs; empty if the file names none.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Study:
 
     @property
     def folders(self) -> list[Path]:
-        """Where the runs' folders are."""
+        """The folders that contain the run folders."""
         return sorted({run.folder.parent for run in self.runs})
 
     def locate(self, run: RunConfig, option: str) -> str:
-        """Where the value is written that a run has of an option; the study's name, if nowhere."""
+        """Where the value of an option of a run is written; the study's name if nowhere."""
         for choice in self.parameters.get(option, ()):
             if config.convert(option, choice.value) == getattr(run, option):
                 return choice.where
@@ -55,15 +55,15 @@ class Study:
 
 
 def read(file: str, settings: Sequence[str] = (), output: str | None = None) -> Study:
-    """The study of a file, checked as a whole.
+    """Read a study file and check it as a whole.
 
     Args:
-        file: a path, or the name of a study that is shipped.
-        settings: ``NAME=VALUE`` or ``NAME=[VALUE, ...]``, in place of the file's values.
-        output: the folder of all runs, in place of the file's.
+        file: a path, or the name of a shipped study.
+        settings: ``NAME=VALUE`` or ``NAME=[VALUE, ...]``, which replace values of the file.
+        output: folder of all runs, which replaces that of the file.
 
     Raises:
-        UsageError: naming the line of the file for everything that is wrong.
+        UsageError: listing all errors with their lines in the file.
     """
     path = _find(file)
     sweep = sweep_file.read(path)
@@ -84,8 +84,8 @@ def _find(file: str) -> Path:
     shipped = SHIPPED / f"{file}.yaml"
     if shipped.is_file():
         return shipped
-    known = ", ".join(sorted(study.stem for study in SHIPPED.glob("*.yaml")))
-    raise UsageError(f"no study file {file}; shipped are {known}")
+    names = ", ".join(sorted(study.stem for study in SHIPPED.glob("*.yaml")))
+    raise UsageError(f"no study file {file}; shipped are {names}")
 
 
 def _setting(text: str) -> tuple[str, list[Choice]]:
@@ -97,10 +97,10 @@ def _setting(text: str) -> tuple[str, list[Choice]]:
 
 
 def _combinations(path: Path, parameters: dict[str, list[Choice]]) -> tuple[RunConfig, ...]:
-    """Every combination as a run; all that is wrong is said at once, each thing once."""
+    """Make a run of every combination. All errors are reported together, each one once."""
     names = sorted(parameters, key=lambda name: name != "seed")
     runs: dict[Path, RunConfig] = {}
-    problems: dict[str, None] = {}  # in order, each once
+    problems: dict[str, None] = {}  # an ordered set
     for choice in parameters.get("fresh", ()):
         problems[f"{choice.where}: fresh would train every run anew each time"] = None
     for combination in itertools.product(*(parameters[name] for name in names)):

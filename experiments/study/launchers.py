@@ -1,4 +1,4 @@
-"""What can train the runs of a study: each launcher is a file, and an entry of the table here."""
+"""The launchers, which train the runs of a study: a file each, and an entry in the table here."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from experiments.config import RunConfig
-from experiments.study.board import Survey
+from experiments.study.board import StudyStatus
 from experiments.study.local import LocalLauncher
 from experiments.study.slurm import SlurmLauncher
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher is to do.
+    """The task of a launcher.
 
     Attributes:
-        survey: of the study.
-        todo: the runs that are left, in the order to train them in; there may be none.
-        workers: how many at once; 0 leaves it to the launcher.
-        processes: how many train one run together.
-        settings: the launcher's own.
+        study_status: status of the study.
+        todo: the runs to train, in this order; may be empty.
+        workers: number of runs at once; 0 leaves it to the launcher.
+        processes: number of processes per run.
+        settings: settings of this launcher.
     """
 
-    survey: Survey
+    study_status: StudyStatus
     todo: Sequence[RunConfig]
     workers: int
     processes: int
@@ -32,23 +32,23 @@ class Launch:
 
 
 class Launcher(Protocol):
-    """Trains what is left of a study.
+    """Trains the remaining runs of a study.
 
     Attributes:
-        settings: what ``--NAME KEY=VALUE`` tells a launcher of that name, for the help; empty
-            for one that takes no settings.
+        settings: help text for ``--NAME KEY=VALUE``, where NAME is the launcher's name; empty if
+            it takes no settings.
     """
 
     settings: str
 
     def run(self, launch: Launch) -> int:
-        """Train the runs, or have them trained, and print what became of them.
+        """Train or submit the runs, and print the outcome.
 
         Returns:
-            The exit status of the command; `Survey.conclude` where the study has ended.
+            The exit status of the command: that of `StudyStatus.conclude` if the study has ended.
 
         Raises:
-            UsageError: where the runs cannot be launched like this.
+            UsageError: if the runs cannot be launched with these settings.
         """
 
 

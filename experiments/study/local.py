@@ -1,4 +1,4 @@
-"""Runs a study on this machine: a number of runs at once, each in processes of its own."""
+"""Run a study on this machine: several runs at once, each in its own processes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from experiments.machine.signals import IMPATIENT, Listener
 from experiments.runs import state
 from experiments.runs.state import State
 from experiments.study import worker
-from experiments.study.board import Board, Survey
+from experiments.study.board import Board, StudyStatus
 from experiments.study.processes import Job, share_of_threads, start_server
 
 if TYPE_CHECKING:
     from experiments.study.launchers import Launch
 
-_TICK = 1.0  # seconds between two looks at the runs' folders
-_SIGNALS = {known.value: known.name for known in signal.Signals}
+_TICK = 1.0  # seconds between two reads of the run folders
+_SIGNALS = {number.value: number.name for number in signal.Signals}
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 
@@ -35,9 +35,9 @@ class Machine:
     """How a study uses this machine.
 
     Attributes:
-        workers: runs at once.
-        processes: how many train a run together.
-        gpus: how many GPUs there are.
+        workers: number of runs at once.
+        processes: number of processes per run.
+        gpus: number of GPUs.
     """
 
     workers: int
@@ -46,10 +46,10 @@ class Machine:
 
     @classmethod
     def of(cls, workers: int, processes: int, gpus: int) -> Machine:
-        """As asked for; with ``workers`` 0 one run per GPU, or one on a CPU.
+        """As requested; with ``workers`` 0, one run per group of GPUs, or one run on a CPU.
 
         Raises:
-            UsageError: where a run has more processes than there are GPUs.
+            UsageError: if a run has more processes than there are GPUs.
         """
         if gpus and processes > gpus:
             raise UsageError(
@@ -58,71 +58,75 @@ class Machine:
         return cls(workers or max(1, gpus // processes), processes, gpus)
 
     def gpus_of(self, slot: int) -> list[int]:
-        """The GPUs of the worker of that number; with more workers than GPUs they share."""
+        """The GPUs of a worker. If there are more workers than GPUs, they share."""
         first = slot * self.processes
         return [(first + i) % self.gpus for i in range(self.processes)] if self.gpus else []
 
 
-def prepare(todo: Sequence[RunConfig], survey: Survey, workers: int, processes: int) -> Machine:
-    """Start the server that runs are forked from, and check there what needs torch.
+def prepare(
+    todo: Sequence[RunConfig], study_status: StudyStatus, workers: int, processes: int
+) -> Machine:
+    """Start the server from which runs are forked, and check the losses there, with torch.
 
     Raises:
-        UsageError: naming the line of every loss that cannot be made.
+        UsageError: naming the line of every loss that cannot be created.
     """
     gpus, problems = start_server(todo)
     if problems:
-        study = survey.study
+        study = study_status.study
         lines = dict.fromkeys(f"{study.locate(run, why.option)}: {why}" for run, why in problems)
         raise UsageError("\n".join(lines))
     return Machine.of(workers, processes, gpus)
 
 
 class LocalLauncher:
-    """The entry ``local``: runs in processes of this machine."""
+    """The launcher ``local``: trains runs in processes on this machine."""
 
     settings = ""
 
     def run(self, launch: Launch) -> int:
-        """See `experiments.study.launchers.Launcher`; waits for runs that others train, too."""
-        survey, todo = launch.survey, launch.todo
-        if todo or survey.runs(State.RUNNING):
-            study = survey.study
-            print(f"{survey.headline()}, in {', '.join(map(str, study.folders))}", flush=True)
-            machine = prepare(todo, survey, launch.workers, launch.processes)
-            with Board(survey) as board:
-                stopped_by = _Runner(todo, survey, machine, board).run()
+        """See `experiments.study.launchers.Launcher`. Also waits for runs trained elsewhere."""
+        study_status, todo = launch.study_status, launch.todo
+        if todo or study_status.runs(State.RUNNING):
+            study = study_status.study
+            print(
+                f"{study_status.headline()}, in {', '.join(map(str, study.folders))}", flush=True
+            )
+            machine = prepare(todo, study_status, launch.workers, launch.processes)
+            with Board(study_status) as board:
+                stopped_by = _Runner(todo, study_status, machine, board).run()
             if stopped_by:
-                print(f"{survey.headline()}; the same command goes on from here")
+                print(f"{study_status.headline()}; the same command continues from here")
                 return 128 + stopped_by
-        return survey.conclude()
+        return study_status.conclude()
 
 
 class _Runner:
-    """Trains runs here, beside other runners of the same study.
+    """Trains runs on this machine, possibly beside other runners of the same study.
 
-    Who holds a run's lock trains it; the others leave it alone, and take it over if its holder
-    ends without finishing it.
+    The holder of a run's lock trains it. The other runners leave it alone, and take it over if the
+    holder ends without finishing it.
 
     Args:
         todo: the runs to train, in this order.
-        survey: of the study.
-        machine: how many at once, and on what.
-        board: what the user sees.
+        study_status: status of the study.
+        machine: how to use this machine.
+        board: display for the user.
     """
 
     def __init__(
-        self, todo: Sequence[RunConfig], survey: Survey, machine: Machine, board: Board
+        self, todo: Sequence[RunConfig], study_status: StudyStatus, machine: Machine, board: Board
     ) -> None:
         self._queue = deque(todo)
-        self._survey, self._machine, self._board = survey, machine, board
-        self._again = {run.folder for run, _ in survey.runs(State.FAILED)} & {
+        self._study_status, self._machine, self._board = study_status, machine, board
+        self._again = {run.folder for run, _ in study_status.runs(State.FAILED)} & {
             run.folder for run in todo
         }
-        self._elsewhere: list[RunConfig] = [run for run, _ in survey.runs(State.RUNNING)]
-        self._jobs: dict[int, Job] = {}  # by the number of the worker
+        self._elsewhere: list[RunConfig] = [run for run, _ in study_status.runs(State.RUNNING)]
+        self._jobs: dict[int, Job] = {}  # by worker
 
     def run(self) -> int:
-        """Train until nothing is left; returns the signal that ended it early, or 0."""
+        """Train until nothing is left; return the signal that ended it early, or 0."""
         with Interruption(self._board) as interruption:
             try:
                 while self._jobs or not interruption.signal:
@@ -136,33 +140,33 @@ class _Runner:
                     wait([*ends, interruption.news], _TICK)
                     self._reap()
             finally:
-                for job in self._jobs.values():  # none, unless this process itself is at fault
+                for job in self._jobs.values():  # empty, unless this process has raised
                     job.signal(signal.SIGTERM)
-        self._survey.refresh()
+        self._study_status.refresh()
         return interruption.signal
 
     def _start(self) -> None:
-        """Give every idle worker a run that nobody else has."""
+        """Give every idle worker a run that nobody else trains."""
         for slot in range(self._machine.workers):
             while slot not in self._jobs and self._queue:
                 run = self._queue.popleft()
-                standing = state.look(run)
-                if standing.state == State.RUNNING:
+                run_status = state.look(run)
+                if run_status.state == State.RUNNING:
                     self._elsewhere.append(run)
-                elif not standing.state.over or run.folder in self._again:
+                elif not run_status.state.over or run.folder in self._again:
                     self._again.discard(run.folder)
                     machine = self._machine
                     share = share_of_threads(run, machine.workers, machine.processes)
                     self._jobs[slot] = Job(share, machine.gpus_of(slot), machine.processes)
 
     def _look(self) -> None:
-        self._survey.refresh(job.config.folder for job in self._jobs.values())
+        self._study_status.refresh(job.config.folder for job in self._jobs.values())
         for run in list(self._elsewhere):
-            standing = self._survey.standings[run.folder]
-            if standing.state == State.RUNNING:
+            run_status = self._study_status.statuses[run.folder]
+            if run_status.state == State.RUNNING:
                 continue
             self._elsewhere.remove(run)
-            if standing.state.over:
+            if run_status.state.over:
                 self._tell(run, "elsewhere")
             else:
                 self._queue.append(run)
@@ -179,37 +183,37 @@ class _Runner:
                 continue
             if why := job.complaint() or _fault(status):
                 self._note(run, why)
-            self._survey.standings[run.folder] = standing = self._survey.look(run)
-            if standing.state.over:
+            self._study_status.statuses[run.folder] = run_status = self._study_status.look(run)
+            if run_status.state.over:
                 self._tell(run)
-            elif standing.state == State.RUNNING:  # it has survived whoever waited for it
+            elif run_status.state == State.RUNNING:  # some of its processes live on
                 self._elsewhere.append(run)
             else:
-                self._survey.interrupted[run.folder] = why = _ending(status)
+                self._study_status.interrupted[run.folder] = why = _ending(status)
                 self._board.tell(f"stopped: {run.run_name}: {why}")
 
     def _note(self, run: RunConfig, why: str) -> None:
-        """A run has failed, if its process has not left another result."""
+        """Record a failure, unless the run's process has left another result."""
         if state.look(run).state not in (State.WAITING, State.STOPPED):
             return
-        self._survey.unnoted[run.folder] = why
-        with contextlib.suppress(OSError):  # then only this process knows
+        self._study_status.unnoted[run.folder] = why
+        with contextlib.suppress(OSError):  # then only this process knows the reason
             state.fail(run, why)
 
     def _tell(self, run: RunConfig, where: str = "") -> None:
-        standing = self._survey.standings[run.folder]
+        run_status = self._study_status.statuses[run.folder]
         place = f" {where}" if where else ""
-        line = f"{standing.state}{place}: {run.run_name}: {standing.note}"
-        if standing.state != State.DONE and (run.folder / LOG).exists():
+        line = f"{run_status.state}{place}: {run.run_name}: {run_status.note}"
+        if run_status.state != State.DONE and (run.folder / LOG).exists():
             line += f"; log: {run.folder / LOG}"
         self._board.tell(line)
 
 
 class Interruption(Listener):
-    """Ctrl-C or SIGTERM: runs write a checkpoint and end; a second one kills them.
+    """Handles Ctrl-C and SIGTERM: the first stops runs with a checkpoint, the second kills them.
 
     Attributes:
-        news: becomes ready with each of them.
+        news: a connection that becomes ready with each signal.
     """
 
     def __init__(self, board: Board) -> None:
@@ -218,14 +222,14 @@ class Interruption(Listener):
         self.news, self._notify = Pipe(duplex=False)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Wake whoever waits for news."""
+        """Note the signal, and wake the loop that waits for news."""
         first = not self.signal
         super().receive(number, frame)
         if first or number in IMPATIENT:
             self._notify.send(number)
 
     def pass_on(self, jobs: Collection[Job]) -> None:
-        """Tell the runs, once for each time that the user asked."""
+        """Send the runs one signal for each request of the user."""
         while self.news.poll():
             self.news.recv()
             if jobs and self._kind == signal.SIGTERM:
@@ -236,7 +240,7 @@ class Interruption(Listener):
 
 
 def _fault(status: int) -> str:
-    """Why a run has failed that ended with this status; nothing if it was stopped or killed."""
+    """Why a run with this exit status has failed; empty if it was stopped or killed."""
     if -status in _CRASHES:
         return f"crashed with {signal.Signals(-status).name}"
     if status < 0 or status - 128 in _SIGNALS:
@@ -245,6 +249,6 @@ def _fault(status: int) -> str:
 
 
 def _ending(status: int) -> str:
-    """What an exit status says about a run that left no result."""
+    """How a run that left no result has ended, from its exit status."""
     number, verb = (-status, "killed") if status < 0 else (status - 128, "stopped")
     return f"{verb} by {_SIGNALS.get(number, f'signal {number}')}"

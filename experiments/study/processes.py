@@ -1,7 +1,7 @@
-"""Processes for runs, forked from a server that has imported torch already.
+"""Processes for runs, forked from a server that has already imported torch.
 
-A fresh process spends seconds on importing torch; a fork of one that has it starts at once. The
-server never touches a GPU and never computes, so that its forks may.
+A fresh process spends seconds importing torch. A fork of the server starts at once. The server
+itself never uses a GPU or computes, because a fork cannot take over a CUDA context or threads.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from experiments.machine import cores
 from experiments.study import worker
 
 _FORKSERVER = get_context("forkserver")
-# Between the ends of the first and the last process of a run: the main one may wait for W&B.
+# Seconds between the ends of the first and the last process: the main one may wait for W&B.
 _GRACE = 60.0
-_LONGEST_FOLDER = 64  # of 108 bytes, names of some 30 below it included
-_SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR is longer
+_LONGEST_FOLDER = 64  # a socket's path has 108 bytes; names below the folder take about 30
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # alternatives to a TMPDIR that is too long
 
 
 def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, UsageError]]]:
-    """Start the server that runs are forked from, and examine the runs there.
+    """Start the server from which runs are forked, and check the runs' losses there.
 
     Returns:
-        How many GPUs there are; and the runs whose loss is refused, with the refusals.
+        The number of GPUs, and the runs whose loss is refused, each with its error.
 
     Raises:
-        UsageError: if not even the number of GPUs could be told.
+        UsageError: if no process can be started.
     """
     _FORKSERVER.set_forkserver_preload(worker.modules(runs))
     with _short_paths(), _signals_ignored():
@@ -55,7 +55,7 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
                 heard.append(answers.recv())
         examiner.join()
     except KeyboardInterrupt:
-        # The server would hold our output open until it has imported everything.
+        # Kill the server: it would keep our output open until it has imported everything.
         for child in psutil.Process().children(recursive=True):
             child.kill()
         raise
@@ -67,9 +67,9 @@ def start_server(runs: Sequence[RunConfig]) -> tuple[int, list[tuple[RunConfig, 
 
 @contextlib.contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """What is ignored here stays ignored in the server, which has to outlive Ctrl-C.
+    """Ignore signals while the server starts. It inherits this, and so outlives Ctrl-C.
 
-    Only while it is started: what it imports takes seconds, in which Ctrl-C should be heard.
+    This process listens again at once: the server imports for seconds, and Ctrl-C must work then.
     """
     before = [signal.signal(number, signal.SIG_IGN) for number in worker.UNHEARD]
     try:
@@ -81,10 +81,10 @@ def _signals_ignored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _short_paths() -> Iterator[None]:
-    """The server listens on a socket, whose path has room for some 100 bytes.
+    """Use a short temporary folder: the server's socket has a path of at most 108 bytes.
 
     Raises:
-        UsageError: where TMPDIR is longer, and no other folder for temporary files can be written.
+        UsageError: if TMPDIR is too long and no other temporary folder is writable.
     """
     usual = tempfile.gettempdir()
     try:
@@ -93,23 +93,23 @@ def _short_paths() -> Iterator[None]:
             if short is None:
                 raise UsageError(f"TMPDIR is too long for sockets, {usual}: name a shorter folder")
             tempfile.tempdir = short
-        multiprocessing.util.get_temp_dir()  # made and kept for the rest of this process
+        multiprocessing.util.get_temp_dir()  # creates and caches the folder
         yield
     finally:
         tempfile.tempdir = usual
 
 
 def _examine(runs: Sequence[RunConfig], mouth: Connection) -> None:
-    """Tell the number of GPUs, then every run whose loss is refused.
+    """Send the number of GPUs, then every run whose loss is refused.
 
-    A user's loss may do anything here: if it raises, or ends the process, its own run will say so.
+    A custom loss may raise anything here, or end the process. Its own run then reports the error.
     """
     import torch
 
     from experiments.machine import distributed
     from experiments.training import criterion
 
-    with contextlib.suppress(BrokenPipeError):  # who asked has been stopped meanwhile
+    with contextlib.suppress(BrokenPipeError):  # the receiver has been stopped
         mouth.send(0 if distributed.on_cpu() else torch.cuda.device_count())
         for run in runs:
             try:
@@ -121,13 +121,13 @@ def _examine(runs: Sequence[RunConfig], mouth: Connection) -> None:
 
 
 def surroundings(rank: int, processes: int, port: int, gpus: Sequence[int]) -> dict[str, str]:
-    """The environment that tells a process its GPUs and its peers, as torchrun does.
+    """The environment variables that tell a process its GPUs and its peers, as in torchrun.
 
     Args:
-        rank: of the process.
-        processes: how many train the run together.
-        port: where they meet, if there are several.
-        gpus: the numbers of those they may use, among those that this process sees.
+        rank: rank of the process.
+        processes: number of processes of the run.
+        port: port of their rendezvous, if there are several.
+        gpus: indices of the GPUs that they may use, among those visible to this process.
     """
     environment = {}
     if gpus:
@@ -147,12 +147,12 @@ def surroundings(rank: int, processes: int, port: int, gpus: Sequence[int]) -> d
 
 
 class Job:
-    """A run that is being trained, by one process or several.
+    """A run in training, in one or several processes.
 
     Args:
-        config: of the run.
-        gpus: the numbers of those it may use; none on a CPU.
-        processes: how many train it together.
+        config: options of the run.
+        gpus: indices of the GPUs that it may use; empty on a CPU.
+        processes: number of processes of the run.
     """
 
     def __init__(self, config: RunConfig, gpus: Sequence[int], processes: int = 1) -> None:
@@ -173,7 +173,7 @@ class Job:
         mouth.close()
 
     def complaint(self) -> str:
-        """Why the run failed, if its folder could not take a note of it; else nothing."""
+        """Why the run failed, if its folder cannot record the reason; else empty."""
         with contextlib.suppress(EOFError):
             return str(self._complaints.recv()) if self._complaints.poll() else ""
         return ""
@@ -183,7 +183,7 @@ class Job:
         return [process.sentinel for process in self._processes if process.is_alive()]
 
     def status(self) -> int | None:
-        """The exit status of the run, negative for a signal; None while it is going on."""
+        """The exit status of the run, negative for a signal; None while it runs."""
         codes = [process.exitcode for process in self._processes]
         ended = [code for code in codes if code is not None]
         if not ended:
@@ -192,7 +192,7 @@ class Job:
             self._first_end = self._first_end or time.monotonic()
             alone = min(ended) < 0 or worker.TAKEN in ended
             if alone or time.monotonic() - self._first_end > _GRACE:
-                self.signal(signal.SIGKILL)  # the others would wait for it in vain
+                self.signal(signal.SIGKILL)  # the others would wait in vain
             return None
         if self._port:
             self._port.close()
@@ -209,7 +209,7 @@ class Job:
 
 
 def _free_port() -> socket.socket:
-    """A socket that keeps a port for the run, which may listen on it: this one never does."""
+    """A socket that reserves a port for the run. It never listens, so the run can."""
     keeper = socket.socket()
     keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     keeper.bind(("127.0.0.1", 0))
@@ -217,6 +217,6 @@ def _free_port() -> socket.socket:
 
 
 def share_of_threads(config: RunConfig, jobs: int, processes: int) -> RunConfig:
-    """The run with its share of the cores, where it does not say how many threads it wants."""
+    """The run with its share of the cores as threads, unless it asks for a number."""
     share = max(1, cores.available() // (jobs * processes))
     return replace(config, threads=config.threads or share)

@@ -1,7 +1,7 @@
-"""Runs a study on a SLURM cluster: an array of jobs, one for each run.
+"""Run a study on a SLURM cluster, as an array with one job per run.
 
-A job that SLURM warns of its time limit or of preemption writes a checkpoint and queues itself
-again; one that SLURM queues again by itself goes on from its last checkpoint.
+SLURM warns a job of its time limit or of preemption. The job then writes a checkpoint and requeues
+itself. A job that SLURM requeues without a warning continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from experiments.study.launchers import Launch
 
 _MINUTES = 240
-_FEWEST_MINUTES = 5  # SLURM warns 90 s before the end: something has to be trained before that
+_FEWEST_MINUTES = 5  # SLURM warns 90 s before the end; a job must train something before that
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
-_FOR_EVER = 1_000_000  # submitit's default gives a job up after three time limits
+_FOR_EVER = 1_000_000  # by default, submitit gives up after three time limits
 
 
 class SlurmLauncher:
-    """The entry ``slurm``: runs as jobs of a cluster."""
+    """The launcher ``slurm``: submits runs as jobs to a cluster."""
 
     settings = "an option of sbatch: partition=gpu, time=120 (minutes), gpus_per_node=1, ..."
 
     def run(self, launch: Launch) -> int:
-        """See `experiments.study.launchers.Launcher`; waits for nothing."""
+        """See `experiments.study.launchers.Launcher`. Does not wait for the jobs."""
         if not launch.todo:
-            return launch.survey.conclude()
+            return launch.study_status.conclude()
         line = submit(
-            launch.survey.study.name,
+            launch.study_status.study.name,
             launch.todo,
             at_once=launch.workers,
             processes=launch.processes,
@@ -66,20 +66,21 @@ def submit(
     """Submit runs as an array of jobs.
 
     Args:
-        study: its name, which the jobs get too.
-        runs: those that are not done; what is in SLURM's queue already is left out.
-        at_once: the most jobs that run at the same time; 0 for no limit.
-        processes: how many train a run together, on one node.
-        options: sbatch's, such as ``partition``, ``time`` (in minutes) or ``gpus_per_node``.
+        study: name of the study, which becomes the name of the jobs.
+        runs: the runs that are not done. Runs in the SLURM queue are left out.
+        at_once: maximum number of jobs at the same time; 0 for no limit.
+        processes: number of processes per run, on one node.
+        options: options of sbatch, such as ``partition``, ``time`` (minutes) or
+            ``gpus_per_node``.
 
     Returns:
         One line that says what was submitted.
 
     Raises:
-        UsageError: where submitit or SLURM is missing, or SLURM does not take the jobs.
+        UsageError: if submitit or SLURM is missing, or SLURM rejects the jobs.
     """
-    known = queue(runs)
-    todo = [run for run in runs if run.folder not in known]
+    queued = queue(runs)
+    todo = [run for run in runs if run.folder not in queued]
     if not todo:
         return f"the {len(runs)} runs that are left are in SLURM's queue already"
     folder = _folder(todo[0])
@@ -87,7 +88,7 @@ def submit(
     executor.update_parameters(job_name=study, array_parallelism=at_once or len(todo))
     try:
         jobs = executor.map_array(Element(processes), todo)
-    except Exception as error:  # submitit's own kinds of failure are many
+    except Exception as error:  # submitit raises many kinds
         raise UsageError(f"SLURM does not take the jobs: {last_line(error)}") from error
     numbers = {run.run_name: job.job_id for run, job in zip(todo, jobs, strict=True)}
     write_json(folder / f"{jobs[0].job_id}.json", numbers)
@@ -97,11 +98,11 @@ def submit(
 
 
 def queue(runs: Sequence[RunConfig]) -> dict[Path, str]:
-    """The runs that SLURM is running or will run: the numbers of their jobs, by their folders."""
+    """The job numbers of the runs that are running or queued on SLURM, by run folder."""
     submitted: dict[Path, str] = {}
     for folder in {_folder(run) for run in runs}:
         for file in folder.glob("*.json"):
-            numbers = read_json(file) or {}  # locks keep a run from two jobs, too
+            numbers = read_json(file) or {}  # if damaged, locks still keep a run from two jobs
             submitted |= {folder.parent / name: job for name, job in numbers.items()}
     if not submitted:
         return {}
@@ -110,7 +111,7 @@ def queue(runs: Sequence[RunConfig]) -> dict[Path, str]:
 
 
 def _folder(run: RunConfig) -> Path:
-    """Where submitit keeps a study's jobs and their own output."""
+    """The folder in which submitit keeps the jobs of a study and their output."""
     return run.folder.parent / ".slurm"
 
 
@@ -129,7 +130,7 @@ def _executor(folder: Path, options: Mapping[str, str | bool]) -> Any:  # noqa: 
             f"--slurm time must be a number of minutes, at least {_FEWEST_MINUTES}, got "
             f"{minutes!r}: the jobs queue themselves again until their runs are done"
         )
-    # The jobs import what is imported here, a user's own losses too.
+    # The jobs must be able to import the same modules, custom losses included.
     paths = [str(Path(__file__).parents[2]), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
     executor = submitit.SlurmExecutor(folder, max_num_timeout=_FOR_EVER)
     executor.update_parameters(
@@ -143,35 +144,35 @@ def _executor(folder: Path, options: Mapping[str, str | bool]) -> Any:  # noqa: 
 
 @dataclass(frozen=True)
 class Element:
-    """What a job of the array does, as a function of its run.
+    """A job of the array, as a function of its run.
 
     Attributes:
-        processes: how many train the run together.
+        processes: number of processes of the run.
     """
 
     processes: int
 
     def __call__(self, run: RunConfig) -> int:
-        """Train the run; where SLURM has warned of the job's end, queue it again.
+        """Train the run. If SLURM has warned that the job will end, requeue it.
 
         Returns:
             The exit status of the run.
         """
         status = worker.execute(run) if self.processes == 1 else _together(run, self.processes)
-        # Killed by a warning: it came before the run listened.
+        # A negative status: the warning killed the run before it could listen.
         if status - 128 in _WARNINGS or -status in _WARNINGS:
             _ask("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
         return status
 
     def checkpoint(self, run: RunConfig) -> Any:  # noqa: ANN401 (submitit imports late)
-        """What submitit queues again, where the warning comes before training begins."""
+        """What submitit requeues if the warning comes before training begins."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, run)
 
 
 def _together(run: RunConfig, processes: int) -> int:
-    """Train a run by several processes of this node, and pass SLURM's signals on to them."""
+    """Train a run in several processes on this node, and forward SLURM's signals to them."""
     gpus, _ = start_server([run])
     received: list[int] = []
 
@@ -191,7 +192,7 @@ def _together(run: RunConfig, processes: int) -> int:
 
 
 def _ask(*command: str) -> str:
-    """What one of SLURM's commands answers."""
+    """The output of a SLURM command."""
     try:
         answer = subprocess.run(
             command,

@@ -1,7 +1,7 @@
-"""W&B's sweep files, as far as they define a grid of runs.
+"""Read W&B sweep files that define a grid of runs.
 
-A study is a sweep file with ``method: grid`` whose parameters are train.py's options, so that one
-file serves ``python -m experiments run`` and ``wandb sweep`` alike.
+A study is a sweep file with ``method: grid`` whose parameters are options of train.py. The same
+file thus works with ``python -m experiments run`` and ``wandb sweep``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from experiments import config
 from experiments.config import RunConfig
 from experiments.values import Mark
 
-# What a file may say beside its parameters without changing which runs there are.
+# Keys of a file that do not change which runs there are.
 _TEXTS = ("name", "description", "project", "entity", "program")
 _KEYS = (*_TEXTS, "method", "metric", "command", "parameters")
-# How W&B's agent may write the parameters so that train.py reads them; the last leaves out what is
-# false.
+# Forms in which the W&B agent may write the parameters for train.py. The last one omits
+# parameters that are false.
 _NO_FALSE = "${args_no_boolean_flags}"
 _ARGUMENTS = ("${args}", "${args_no_equals}", _NO_FALSE)
 _DISTRIBUTIONS = {"value": "constant", "values": "categorical"}
@@ -29,7 +29,7 @@ _DISTRIBUTIONS = {"value": "constant", "values": "categorical"}
 
 @dataclass(frozen=True)
 class Choice:
-    """A value of a parameter, and where it is written."""
+    """A value of a parameter, and the place where it is written."""
 
     value: Any
     where: str
@@ -37,11 +37,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file says.
+    """The contents of a sweep file.
 
     Attributes:
-        parameters: for each option of train.py that it gives, its values.
-        entity: whose runs they are on W&B; empty where it does not say.
+        parameters: the values of each option of train.py that the file sets.
+        entity: the W&B entity of the runs; empty if the file names none.
     """
 
     parameters: dict[str, list[Choice]]
@@ -49,10 +49,10 @@ class Sweep:
 
 
 def read(path: Path) -> Sweep:
-    """A sweep file, as far as it defines a grid.
+    """Read a sweep file that defines a grid.
 
     Raises:
-        UsageError: naming the line, where the file is broken or is not a grid over train.py.
+        UsageError: naming the line, if the file is not valid or is not a grid over train.py.
     """
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
@@ -65,10 +65,10 @@ def read(path: Path) -> Sweep:
 
 
 def setting(option: str, text: str, where: str) -> list[Choice]:
-    """The values of ``[A, B, ...]``, which is YAML as in a file; of other text itself.
+    """The values in ``[A, B, ...]``, which is read as YAML; any other text is a value itself.
 
     Raises:
-        UsageError: where it is no such list.
+        UsageError: if a text that starts with [ is not such a list.
     """
     if not text.startswith("["):
         return [Choice(text, where)]
@@ -109,7 +109,7 @@ def _interpret(path: Path, loader: yaml.SafeLoader, root: yaml.Node | None) -> S
 
 
 def _check_head(path: Path, head: dict[str, Any]) -> str:
-    """Refuse what is no grid over train.py; returns how the agent is to write the parameters."""
+    """Check that this is a grid over train.py; return how the agent writes the parameters."""
     method = head.get("method")
     if method != "grid":
         raise UsageError(
@@ -133,7 +133,7 @@ def _check_head(path: Path, head: dict[str, Any]) -> str:
 
 
 def _refuse_false(option: str, choices: list[Choice]) -> None:
-    """What the agent leaves out has its default, which must be the same."""
+    """Refuse false for options with default true: the agent omits it, and train.py trains true."""
     for choice in choices:
         if choice.value is False and getattr(RunConfig, option, False):
             raise UsageError(
@@ -145,7 +145,7 @@ def _refuse_false(option: str, choices: list[Choice]) -> None:
 def _choices(
     path: Path, loader: yaml.SafeLoader, name: str, where: str, node: yaml.Node
 ) -> list[Choice]:
-    """``{value: V}`` or ``{values: [V, ...]}``, with the distribution that W&B calls it."""
+    """Read ``{value: V}`` or ``{values: [V, ...]}``, with or without W&B's distribution."""
     form = {key: content for key, (_, content) in _items(path, node, f"parameter {name}").items()}
     distribution = form.pop("distribution", None)
     if set(form) not in ({"value"}, {"values"}):
@@ -171,7 +171,7 @@ def _choices(
 
 
 def _value(loader: yaml.SafeLoader, option: str, where: str, node: yaml.Node) -> Any:  # noqa: ANN401
-    """A text, a number or a truth value; where the option takes several, also a list of them."""
+    """Read a text, number or boolean; for options that accept it, also a list of them."""
     kind = config.kinds().get(option)
     if isinstance(node, yaml.SequenceNode) and Mark.LIST in config.marks(option):
         items = [_scalar(loader, option, list, where, item) for item in node.value]
@@ -185,11 +185,11 @@ def _value(loader: yaml.SafeLoader, option: str, where: str, node: yaml.Node) ->
 
 
 def _scalar(loader: yaml.SafeLoader, name: str, kind: object, where: str, node: yaml.Node) -> Any:  # noqa: ANN401
-    """The value of a scalar.
+    """Read a scalar.
 
     Raises:
-        UsageError: where YAML 1.1, which W&B reads too, makes something else of it than is
-            written: of 1:30 90, of 010 8, of no false, and of a name 1.10 the name 1.1.
+        UsageError: if YAML 1.1, which W&B also uses, changes its value: 1:30 becomes 90, 010
+            becomes 8, no becomes false, and the name 1.10 becomes 1.1.
     """
     value = loader.construct_object(node, deep=True)
     if (
@@ -203,7 +203,7 @@ def _scalar(loader: yaml.SafeLoader, name: str, kind: object, where: str, node: 
 
 
 def _misread(text: str, value: object, kind: object) -> bool:
-    """Whether the value of an unquoted scalar is not what an option of this type would read."""
+    """Whether YAML reads an unquoted scalar differently from an option of this type."""
     if value is None or isinstance(value, str) or kind in (None, bool):
         return False
     if kind in (int, float, list):
@@ -215,7 +215,7 @@ def _misread(text: str, value: object, kind: object) -> bool:
 
 
 def _items(path: Path, node: yaml.Node | None, what: str) -> dict[str, tuple[str, yaml.Node]]:
-    """The pairs of a mapping: for each key its place in the file, and the node of its value."""
+    """For each key of a mapping, its place in the file and the node of its value."""
     if not isinstance(node, yaml.MappingNode):
         where = _line(path, node) if node else str(path)
         raise UsageError(f"{where}: {what} must be a mapping of names to values")

@@ -1,4 +1,4 @@
-"""What the process of one run of a study does: lock, log, train, and say why it failed."""
+"""The process of one run of a study: lock, log, train, and record why it failed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from experiments.machine import locks
 from experiments.machine.signals import StopRequest
 from experiments.runs import state
 
-# Exit status of a process that found its run in the hands of another.
+# Exit status if another process already trains the run.
 TAKEN = 75
-# What a terminal, a batch system or a user sends, and the launcher's server has to outlive.
+# Signals from a terminal, a batch system or a user, which the launcher's server must outlive.
 UNHEARD = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -35,18 +35,18 @@ def _complain(reason: str) -> None:
 
 
 def execute(config: RunConfig, rank: int = 0, complain: Callable[[str], None] = _complain) -> int:
-    """Train one run in this process, with what it prints in log.txt of its folder.
+    """Train one run in this process, and write its output to log.txt in its folder.
 
-    A run that fails is noted in its folder: nothing is raised.
+    Raises nothing: a failure is recorded in the folder.
 
     Args:
-        config: the options of the run.
-        rank: of this process among those of the run.
-        complain: is told why the run failed where the folder cannot be written.
+        config: options of the run.
+        rank: rank of this process in the run.
+        complain: called with the reason of a failure if the folder cannot be written.
 
     Returns:
-        The exit status of `experiments.training.trainer.train`; 3 if it raised; TAKEN, having done
-        nothing, if another process trains this run.
+        The exit status of `experiments.training.trainer.train`; 3 if it raised; TAKEN if another
+        process trains this run.
     """
     try:
         lock = _open(config, rank)
@@ -75,7 +75,7 @@ def _fail(config: RunConfig, reason: str, complain: Callable[[str], None]) -> in
 
 
 def _open(config: RunConfig, rank: int) -> IO[str] | None:
-    """Make the run's folder, lock it, and write to its log; returns the first process's lock."""
+    """Make the run's folder, lock it, and write to its log; return the lock on rank 0."""
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
         lock = None if rank else locks.acquire(config.folder)
@@ -100,7 +100,7 @@ def _train(config: RunConfig, lock: IO[str] | None) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """Why a run failed, in a line."""
+    """Why a run failed, in one line."""
     if isinstance(error, UsageError):
         return str(error)
     if isinstance(error, SystemExit):
@@ -109,16 +109,16 @@ def _reason(error: BaseException) -> str:
 
 
 def _print_to_log(config: RunConfig) -> None:
-    """Send everything that this process prints to the run's log, that of C libraries too."""
+    """Redirect all output of this process to the run's log, including that of C libraries."""
     log = os.open(config.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
-        if stream:  # None where the launcher's was closed
+        if stream:  # None if the launcher's was closed
             stream.flush()
     os.dup2(log, 1)
     os.dup2(log, 2)
     if log > 2:
         os.close(log)
-    # New ones: the log is UTF-8, whatever the terminal was, and whether there was one.
+    # Open new streams, because the log is UTF-8 whatever the encoding of the terminal.
     sys.stdout, sys.stderr = (
         open(number, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115 (kept)
         for number in (1, 2)
@@ -130,16 +130,16 @@ def _print_to_log(config: RunConfig) -> None:
 def forked(
     config: RunConfig, rank: int, environment: Mapping[str, str], mouth: Connection
 ) -> None:
-    """The life of a process that the launcher's server has forked.
+    """The entry point of a process that the launcher's server has forked.
 
-    It has a session of its own, so that Ctrl-C reaches the launcher alone, which passes it on;
-    and it stops, with a checkpoint, when the launcher dies.
+    The process has its own session, so that Ctrl-C reaches only the launcher, which forwards it.
+    When the launcher dies, the process stops with a checkpoint.
 
     Args:
-        config: the options of the run.
-        rank: of this process among those of the run.
-        environment: what it adds to the server's.
-        mouth: takes the reason of a failure that the run's folder cannot take.
+        config: options of the run.
+        rank: rank of this process in the run.
+        environment: variables to add to the server's environment.
+        mouth: receives the reason of a failure that the run's folder cannot record.
     """
     os.setsid()
     StopRequest.expect()
@@ -156,10 +156,10 @@ def _stop_with_parent() -> None:
 
 
 def modules(runs: Iterable[RunConfig]) -> list[str]:
-    """What the server imports ahead, so that each run starts at once.
+    """The modules that the server imports in advance, so that each run starts at once.
 
-    Beside the trainer, what it would import in passing: torch's compiler with the first
-    optimizer, W&B's parts with the first run, the libraries of data sets and models.
+    These are the trainer and what it would import later: the compiler of torch with the first
+    optimizer, parts of W&B with the first run, and the libraries of data sets and models.
     """
     wanted = ["experiments.training.trainer", "torch._dynamo"]
     runs = list(runs)

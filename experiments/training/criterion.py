@@ -1,4 +1,4 @@
-"""The loss that a run asks for, and whether it can do what the run asks of it."""
+"""Create a run's loss and check that it supports the run's options."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from experiments.randomness import Stream, seed
 
 
 def check(config: RunConfig) -> None:
-    """Refuse, before data are read, what the options alone show to be wrong.
+    """Check the loss against the options, before any data are read.
 
-    Someone else's loss is imported and not called: it may be made for the number of classes.
+    A custom loss is imported but not called, because it may need the number of classes.
 
     Raises:
-        UsageError: on a spec that names no loss, or a loss that cannot do what the options ask.
+        UsageError: if the spec names no loss, or the loss does not support the options.
     """
     try:
         criterion = check_spec(config.loss)
@@ -30,20 +30,20 @@ def check(config: RunConfig) -> None:
 
 
 def create(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
-    """The loss of a run.
+    """Create the loss of a run.
 
     Args:
-        config: its options.
-        dataset: its images, for class weights, targets and the number of classes.
+        config: options of the run.
+        dataset: the images, for class weights, targets and the number of classes.
 
     Raises:
-        UsageError: as `check`, and on targets that the loss cannot take.
-        clsloss.ClassesNeeded: without a dataset, for a loss that may be made for its classes.
+        UsageError: as in `check`, or if the loss does not accept the targets.
+        clsloss.ClassesNeeded: if the loss needs the number of classes and there is no dataset.
     """
     weight, classes = (dataset.class_weights, len(dataset.classes)) if dataset else (None, None)
     try:
-        # A loss may draw initial values of its own: by the seed alone, in every process, and
-        # again where the run is resumed.
+        # A loss may draw initial values. Seed them, so that they are the same in every process
+        # and after a resume.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed(config.seed, Stream.CRITERION))
             criterion = clsloss.create(config.loss, weight, classes=classes)
@@ -56,15 +56,15 @@ def create(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
 
 
 def _check_fit(criterion: clsloss.Loss, config: RunConfig, targets: Tensor | None) -> None:
-    """Refuse what the loss cannot do, and targets that it cannot take.
+    """Check the loss against the options and, where they are known, the targets.
 
     Args:
         criterion: the loss.
-        config: of the run.
-        targets: of the training images, or None where they are not known yet.
+        config: options of the run.
+        targets: targets of the training images, or None if they are not known yet.
 
     Raises:
-        UsageError: naming the option that asks for it, and the reason.
+        UsageError: naming the option at fault and the reason.
     """
     if config.grad_accum > 1 and not criterion.additive and not criterion.per_batch:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What a run is and what has become of it, as its record says it: config.json and summary.json."""
+"""The contents of a run's config.json and summary.json."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from experiments.training.learner import Learner
 
 @dataclass
 class Position:
-    """Where a run stands: what is done, and the time it took."""
+    """How far a run has trained, and how long that took."""
 
     epoch: int = 0
-    step: int = 0  # of the epoch
+    step: int = 0  # within the epoch
     seconds: float = 0.0
 
 
 def resolved(learner: Learner, dataset: Data) -> dict[str, Any]:
-    """What the options came to on this machine and this data."""
+    """The values that the options resolve to on this machine and these data."""
     weights, accelerator = dataset.class_weights, learner.accelerator
     return {
         "input_kind": learner.criterion.input_kind,
@@ -45,7 +45,7 @@ def resolved(learner: Learner, dataset: Data) -> dict[str, Any]:
 
 
 def sizes(learner: Learner, dataset: Data) -> dict[str, int]:
-    """Images of each split, and parameters of the network."""
+    """Numbers of images in each split, and of parameters in the network."""
     return {
         "train": len(dataset.train),
         "val": len(dataset.val),
@@ -55,7 +55,7 @@ def sizes(learner: Learner, dataset: Data) -> dict[str, int]:
 
 
 def summary(learner: Learner, at: Position, status: str) -> dict[str, Any]:
-    """What has become of a run that ended at a position, without its metrics."""
+    """The summary of a run that ended at this position, without its metrics."""
     config, plan = learner.config, learner.plan
     images = at.epoch * plan.size + at.step * config.batch_size
     return {

@@ -1,4 +1,4 @@
-"""Predictions of a network, and what they are worth."""
+"""Predict a split and score the predictions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from experiments.data.pipeline import Pipeline
 from experiments.machine import distributed
 from experiments.training.learner import Learner
 
-# Images at once; and, since a training step has room for its share of a batch and for all that
-# the backward pass needs, how many such shares.
-_AT_ONCE, _SHARES = 500, 4
+# Evaluate at most 500 images at once, and at most four times as many as a training step does.
+# Training also stores the activations for the backward pass, so four times as many fit.
+_MAX_IMAGES, _MAX_SLICES = 500, 4
 
 
 def pipeline(images: Images, dataset: Data, learner: Learner) -> Pipeline:
-    """Images as they are, ready for `predict`."""
+    """A pipeline without augmentation, for `predict`."""
     return Pipeline(images, dataset.mean, dataset.std, learner.accelerator.device)
 
 
@@ -29,23 +29,24 @@ def pipeline(images: Images, dataset: Data, learner: Learner) -> Pipeline:
 def predict(learner: Learner, images: Pipeline) -> NDArray[np.float32]:
     """Logits of all images of a split, in its order: float32, (N, C).
 
-    Every image is computed once, by one process, with the main process's BatchNorm.
+    Each image is evaluated once, by one process, with the BatchNorm statistics of the main
+    process.
     """
     learner.share_batchnorm()
     learner.model.eval()
-    mine = distributed.share(learner.accelerator, images.positions)
-    batches = torch.split(mine, min(_AT_ONCE, _SHARES * learner.share_size))
-    parts: list[Tensor] = [learner.network(images.clean(batch)).float() for batch in batches]
-    rows = distributed.gathered(learner.accelerator, torch.cat(parts), len(images))
+    mine = distributed.rank_slice(learner.accelerator, images.positions)
+    batches = torch.split(mine, min(_MAX_IMAGES, _MAX_SLICES * learner.slice_size))
+    outputs: list[Tensor] = [learner.network(images.clean(batch)).float() for batch in batches]
+    rows = distributed.gathered(learner.accelerator, torch.cat(outputs), len(images))
     logits: NDArray[np.float32] = rows.cpu().numpy()
     return logits
 
 
 def validate(logits: NDArray[np.float32], images: Images) -> dict[str, float]:
-    """The metrics of an epoch; none where the network has diverged.
+    """The validation metrics of an epoch; empty if the network has diverged.
 
-    ``nll_ts`` is at the temperature that is best for these logits themselves: the part of NLL
-    that no temperature takes away (refinement); the rest is calibration.
+    ``nll_ts`` is the NLL at the temperature fitted to these same logits. It estimates the
+    refinement part of the NLL; what the temperature removes is calibration error.
     """
     if not np.isfinite(logits).all():
         return {}
@@ -59,7 +60,7 @@ def validate(logits: NDArray[np.float32], images: Images) -> dict[str, float]:
 
 
 def predictions(name: str, images: Images, logits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Logits with their labels and indices, as predictions.npz has them."""
+    """The logits, targets and indices of a split, as predictions.npz stores them."""
     return {
         f"{name}_logits": logits,
         f"{name}_targets": images.targets.numpy(),

@@ -1,4 +1,4 @@
-"""What learns: network, loss and optimizer, one step on a batch at a time."""
+"""The network, loss and optimizer of a run, and one optimizer step."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Learner:
     """A network in training.
 
     Args:
-        config: the options of the run.
-        accelerator: its processes.
-        dataset: its images.
-        criterion: its loss.
+        config: options of the run.
+        accelerator: the processes of the run.
+        dataset: the images.
+        criterion: the loss.
 
     Attributes:
-        network: the model itself, which is evaluated and saved.
-        model: the network as the processes share it.
+        network: the bare model, which is evaluated and saved.
+        model: the network as accelerate wraps it, with DDP if there are several processes.
         plan: the batches of an epoch.
         steps: optimizer steps of the whole run.
     """
@@ -39,11 +39,11 @@ class Learner:
         self, config: RunConfig, accelerator: Accelerator, dataset: Data, criterion: clsloss.Loss
     ) -> None:
         self.config, self.accelerator = config, accelerator
-        # Into how many a batch is divided: pieces, and of each a share a process.
-        self._shares: int = config.grad_accum * accelerator.num_processes
+        # A batch is split into micro-batches, and each of these into one slice per process.
+        self._slices_per_batch: int = config.grad_accum * accelerator.num_processes
         device = accelerator.device
         torch.backends.cudnn.deterministic = True
-        # float32 is to mean float32: by default a GPU's convolutions round it to 10 bits, as TF32.
+        # By default, convolutions on a GPU round float32 to TF32, with a mantissa of 10 bits.
         torch.backends.cudnn.allow_tf32 = False
 
         channels, size = dataset.train.pixels.shape[1:3]
@@ -63,7 +63,7 @@ class Learner:
 
         network = models.create(config.model, len(dataset.classes), channels, config.seed)
         models.try_out(network, config.model, dataset.train.pixels.shape[1:])
-        if self._smallest_share() < 2 and not config.sync_bn:
+        if self._smallest_slice() < 2 and not config.sync_bn:
             models.refuse_single_images(network, config, dataset.train.pixels.shape[1:])
         if config.sync_bn:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -78,68 +78,70 @@ class Learner:
         temperature = config.temperature if self.teacher else 1.0
         self.objective = Objective(self.criterion, accelerator, temperature)
 
-    def _smallest_share(self) -> int:
-        """The fewest images that a process computes at once in an epoch."""
+    def _smallest_slice(self) -> int:
+        """The smallest slice that a process gets in an epoch: that of the last batch."""
         last = self.plan.size - (self.plan.steps - 1) * self.plan.batch_size
-        return min(self.plan.batch_size, last) // self._shares
+        return min(self.plan.batch_size, last) // self._slices_per_batch
 
     @property
-    def share_size(self) -> int:
-        """Images that a process computes at once: of a batch its share of one piece."""
-        return -(-min(self.config.batch_size, self.plan.size) // self._shares)
+    def slice_size(self) -> int:
+        """Images that a process computes at once: its slice of a micro-batch."""
+        return -(-min(self.config.batch_size, self.plan.size) // self._slices_per_batch)
 
     def settle(self) -> None:
-        """Pass once forward and backward without taking a step, where processes sum gradients.
+        """Run one forward and backward pass without an optimizer step.
 
-        DistributedDataParallel sums them in buckets, and orders these anew after its first
-        backward pass: so it is had before the first step, of a run that is resumed as well, else
-        its sums of three addends or more would be rounded otherwise than they were.
+        DDP reorders its buckets after the first backward pass. Run one before step 1, also on
+        resume, so that sums over three or more processes round the same way.
         """
-        if self.accelerator.num_processes < 3:  # the sum of two is the same in any order
+        if self.accelerator.num_processes < 3:  # a sum of two rounds the same in either order
             return
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        positions = self.pipeline.positions[: max(2, self.share_size)]
+        positions = self.pipeline.positions[: max(2, self.slice_size)]
         self.model.train()
         self.model(self.pipeline.clean(positions)).sum().backward()
         self.optimizer.zero_grad()
+        # The forward pass has updated the running statistics of BatchNorm. Restore them.
         for name, buffer in self.network.named_buffers():
             buffer.copy_(buffers[name])
 
     def step(self, positions: Tensor, epoch: int, step: int) -> Tensor:
         """One optimizer step on a global batch.
 
-        The pieces of ``--grad-accum`` are computed one after the other, this process's share
-        of each; the objective makes their sum the mean over the whole batch.
+        Each process computes its slice of the micro-batches of ``--grad-accum``, one after the
+        other. The objective scales them so that they add up to the mean over the whole batch.
 
         Args:
-            positions: of the batch's images.
+            positions: positions of the batch's images.
             epoch: counted from 0.
-            step: of the epoch, counted from 0.
+            step: step of the epoch, counted from 0.
 
         Returns:
-            This process's part of the batch's loss.
+            This process's contribution to the loss of the batch.
         """
         self._set_learning_rate(epoch * self.plan.steps + step)
-        pieces = [piece for piece in positions.tensor_split(self.config.grad_accum) if len(piece)]
-        shares = [distributed.share(self.accelerator, piece) for piece in pieces]
-        targets = [self.pipeline.labels(share, epoch) for share in shares]
+        micro_batches = [m for m in positions.tensor_split(self.config.grad_accum) if len(m)]
+        slices = [distributed.rank_slice(self.accelerator, m) for m in micro_batches]
+        targets = [self.pipeline.labels(rank_slice, epoch) for rank_slice in slices]
         self.objective.begin(targets, len(positions))
         self.model.train()
         loss = torch.zeros((), device=self.accelerator.device)
-        for i, (piece, share) in enumerate(zip(pieces, shares, strict=True)):
-            last = i == len(pieces) - 1
-            # DistributedDataParallel adds up the processes' gradients with the last piece.
+        for i, (micro_batch, rank_slice) in enumerate(zip(micro_batches, slices, strict=True)):
+            last = i == len(micro_batches) - 1
+            # DDP synchronises gradients in every backward pass; the last one is enough.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
-                # A process without a share computes an image that counts for nothing.
-                images = self.pipeline.augmented(share if len(share) else piece[:1], epoch)
+                # DDP needs a backward pass from every process. One with an empty slice computes
+                # an image of the micro-batch and drops its output.
+                chosen = rank_slice if len(rank_slice) else micro_batch[:1]
+                images = self.pipeline.augmented(chosen, epoch)
                 if self.teacher:
-                    targets[i] = self.teacher(images)[: len(share)]
+                    targets[i] = self.teacher(images)[: len(rank_slice)]
                 self._seed_dropout(epoch, step, i)
-                output = self.model(images)[: len(share)]
-                part = self.objective.share(output, targets[i])
-                # DistributedDataParallel takes the mean over processes, we want the sum.
-                self.accelerator.backward(part * self.accelerator.num_processes)
-            loss = loss + part.detach()
+                output = self.model(images)[: len(rank_slice)]
+                contribution = self.objective.contribution(output, targets[i])
+                # DDP averages gradients over processes. Multiply to get their sum.
+                self.accelerator.backward(contribution * self.accelerator.num_processes)
+            loss = loss + contribution.detach()
         self._reduce_criterion_gradients()
         if self.config.clip_norm:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
@@ -148,34 +150,37 @@ class Learner:
         return loss
 
     def learning_rate(self, step: int) -> float:
-        """Of a step of the run, counted from 0."""
+        """The learning rate at a step of the run, counted from 0."""
         return optimisation.learning_rate(self.config, step, self.steps)
 
     def _set_learning_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
 
-    def _seed_dropout(self, epoch: int, step: int, piece: int) -> None:
+    def _seed_dropout(self, epoch: int, step: int, micro_batch: int) -> None:
+        # Seed from the position in the run, so that a resumed run draws the same masks.
         process = self.accelerator.process_index
-        torch.manual_seed(seed(self.config.seed, Stream.DROPOUT, epoch, step, piece, process))
+        torch.manual_seed(
+            seed(self.config.seed, Stream.DROPOUT, epoch, step, micro_batch, process)
+        )
 
     def _reduce_criterion_gradients(self) -> None:
-        """Losses may learn too; they are outside the model that is wrapped."""
+        """Average the gradients of a trainable loss, which DDP does not wrap."""
         for parameter in self.criterion.parameters():
             if parameter.grad is not None:
                 total = distributed.summed(self.accelerator, parameter.grad)
                 parameter.grad.copy_(total / self.accelerator.num_processes)
 
     def share_batchnorm(self) -> None:
-        """Every process takes the main one's running statistics."""
+        """Copy the main process's running statistics to every process."""
         if self.accelerator.num_processes > 1:
             for buffer in self.network.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All tensors that the rest of the run depends on, for a checkpoint."""
+        """The tensors of a checkpoint: all that the rest of the run depends on."""
         self.share_batchnorm()
-        # The epoch's sums are over this process's shares; the checkpoint has those of all.
+        # Each process sums over its own slices. The checkpoint holds the total.
         sums = distributed.summed(self.accelerator, self.objective.sums)
         return {
             "model": self.network.state_dict(),
@@ -185,19 +190,20 @@ class Learner:
         }
 
     def scaler_state(self) -> dict[str, Any] | None:
-        """The state of float16's gradient scaler, where there is one."""
+        """The state of the float16 gradient scaler, or None if there is none."""
         scaler = self.accelerator.scaler
         return scaler.state_dict() if scaler else None
 
     def restore(
         self, tensors: dict[str, dict[str, Tensor]], scaler: dict[str, Any] | None
     ) -> None:
-        """Take over the state of a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.network.load_state_dict(tensors["model"])
         self.criterion.load_state_dict(tensors["criterion"])
+        # The checkpoint holds the total over processes, so only one may start from it.
         if self.accelerator.is_main_process:
             self.objective.sums.copy_(tensors["sums"]["sums"])
-        # The group had this name when there was SGD alone.
+        # Older checkpoints call the group "momentum".
         kept = tensors.get("optimizer", tensors.get("momentum", {}))
         optimisation.restore(self.optimizer, kept)
         if self.accelerator.scaler and scaler:

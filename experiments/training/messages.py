@@ -1,4 +1,4 @@
-"""What a run prints."""
+"""The lines that a run prints."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from experiments.machine.progress import clock
 from experiments.training.description import Position, sizes
 from experiments.training.learner import Learner
 
-FEW_STEPS = 100  # below this a network has hardly begun to learn
+FEW_STEPS = 100  # with fewer steps, a network has hardly begun to learn
 
 
 def introduction(learner: Learner, dataset: Data) -> Iterator[str]:
-    """What is trained on what, and what is to be known about it."""
+    """Describe the run, and warn of what may surprise the user."""
     config, accelerator, counts = learner.config, learner.accelerator, sizes(learner, dataset)
     n, threads = accelerator.num_processes, torch.get_num_threads()
     yield (
@@ -32,7 +32,7 @@ def introduction(learner: Learner, dataset: Data) -> Iterator[str]:
     if learner.criterion.per_batch and n * config.grad_accum > 1:
         yield (
             f"{config.loss} gives one number per batch: its mean over processes and "
-            "accumulation steps stands for the whole batch"
+            "micro-batches stands for the whole batch"
         )
     yield from dataset.remarks
     if learner.steps < FEW_STEPS:
@@ -43,12 +43,12 @@ def introduction(learner: Learner, dataset: Data) -> Iterator[str]:
 
 
 def resumed(at: Position) -> str:
-    """Where a run goes on."""
+    """Say from which step a run continues."""
     return f"continuing at epoch {at.epoch + 1}, step {at.step}"
 
 
 def changed(changes: list[str]) -> str:
-    """What is other than where the run began."""
+    """Differences from the original environment that break bit-for-bit reproducibility."""
     rule = "the result will not be bit for bit that of an uninterrupted run"
     return f"{rule}: {', '.join(changes)}"
 
@@ -62,12 +62,12 @@ def epoch(
 
 
 def stopped(at: Position) -> str:
-    """Where a run was stopped on request."""
-    return f"stopped at epoch {at.epoch + 1}, step {at.step}; the same command goes on from here"
+    """Say at which step a run was stopped on request."""
+    return f"stopped at epoch {at.epoch + 1}, step {at.step}; the same command continues from here"
 
 
 def diverged(learner: Learner, step: int) -> str:
-    """At which step of the run the loss was not finite."""
+    """Say at which step of the run the loss was first not finite."""
     return (
         f"{learner.config.loss} diverged: the loss is not finite at step {step} "
         f"(epoch {step // learner.plan.steps + 1}, "
@@ -76,10 +76,10 @@ def diverged(learner: Learner, step: int) -> str:
 
 
 def finished(loss: str, scores: Mapping[str, Any], seconds: float, folder: Path) -> str:
-    """What a run is worth."""
+    """The test metrics of a finished run."""
     at = f"{scores['temperature']:.4g}"
     if bound := scores.get("temperature_bound"):
-        at += f", which stands for {bound}"
+        at += f", which stands for {bound}"  # the fit has no finite optimum
     return (
         f"{loss}: test accuracy {scores['test/accuracy']:.2%}, "
         f"NLL {scores['test/nll']:.4f}, ECE {scores['test/ece']:.2%}; "
@@ -90,15 +90,15 @@ def finished(loss: str, scores: Mapping[str, Any], seconds: float, folder: Path)
 
 
 def over_already(summary: Mapping[str, Any], folder: Path) -> str:
-    """Of a run that is started again, though there is nothing left to do."""
+    """Say that a run has ended already."""
     ended = "has diverged" if summary["status"] == "diverged" else "is finished"
     return f"{folder} {ended}; --fresh trains it anew"
 
 
 def out_of_memory(error: RuntimeError, config: RunConfig, dataset: Data) -> UsageError | None:
-    """What to do where memory does not suffice; None where an error says something else."""
+    """A usage error that explains an out-of-memory error; None for any other error."""
     on_gpu = isinstance(error, torch.OutOfMemoryError)
-    # On a CPU torch has no class of its own for it, only these words.
+    # On a CPU, torch raises a plain RuntimeError that only its text identifies.
     if not on_gpu and "can't allocate memory" not in str(error):
         return None
     place = "the GPU's" if on_gpu else "this machine's"

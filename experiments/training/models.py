@@ -1,9 +1,9 @@
-"""The ResNets.
+"""The ResNets (He et al. 2016, arXiv:1512.03385).
 
-Those for CIFAR with 16, 32 and 64 channels (He et al. 2016, section 4.2) are ours; those with
-64 to 512 channels (ibid., section 4.1) are timm's, with the stem that small images need: a 3x3
-convolution and no pooling. Every model ends in a classifier that computes in float32 whatever
-the precision of the layers before it, so that logits are never rounded to bfloat16.
+The CIFAR ResNets with 16, 32 and 64 channels (section 4.2) are defined here. Those with 64 to 512
+channels (section 4.1) come from timm, with a stem for small images: a 3x3 convolution and no
+pooling. The classifier of every model computes in float32, whatever the precision of the layers
+before it. Logits are thus never rounded to bfloat16.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
         self.new_channels = channels - in_channels
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """Identity; where the shape changes, subsampled, with zeros for the new channels."""
+        """The identity; if the shape changes, subsampled, with zeros in the new channels."""
         if self.stride == 1 and not self.new_channels:
             return x
         before = self.new_channels // 2
@@ -51,10 +51,10 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """The ResNet of 6n + 2 layers for 32x32 images (He et al. 2016, section 4.2).
+    """The ResNet with 6n + 2 layers for 32x32 images (He et al. 2016, section 4.2).
 
     Args:
-        blocks: n, the residual blocks in each of the three stages.
+        blocks: n, the number of residual blocks in each of the three stages.
         num_classes: C.
         in_channels: channels of the images.
     """
@@ -85,7 +85,7 @@ class CifarResNet(nn.Module):
 
 
 class Float32Linear(nn.Linear):
-    """A linear layer that leaves autocast: its output is float32."""
+    """A linear layer that ignores autocast and computes in float32."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features), any floating dtype -> (..., out_features), float32 or wider."""
@@ -94,13 +94,13 @@ class Float32Linear(nn.Linear):
 
 
 def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Module:
-    """The model of that name, with initial weights drawn from ``seed`` alone.
+    """Create a model, with initial weights that depend on ``seed`` alone.
 
     Args:
-        name: of the catalogue, or ``timm:NAME``.
+        name: a name in the catalogue, or ``timm:NAME``.
         num_classes: C.
         in_channels: channels of the images.
-        seed: of the weights; torch's global state is left as it was.
+        seed: seed of the initial weights. The global state of torch stays as it was.
 
     Raises:
         UsageError: if timm has no classifier of that name, or cannot build it for these images.
@@ -117,19 +117,19 @@ def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Modul
 
 @torch.no_grad()
 def try_out(network: nn.Module, name: str, shape: torch.Size) -> None:
-    """Let a model see one image.
+    """Check that a model accepts images of this shape.
 
     Args:
-        network: on the CPU.
-        name: of the model, for the refusal.
-        shape: of the image, (C_in, H, W).
+        network: the model, on the CPU.
+        name: its name, for the message.
+        shape: shape of an image, (C_in, H, W).
 
     Raises:
-        UsageError: if it cannot take it.
+        UsageError: if it does not.
     """
     try:
         network.eval()(_blank(network, shape))
-    except Exception as error:  # a library's model may raise anything
+    except Exception as error:  # a model from a library may raise anything
         raise UsageError(
             f"--model {name} cannot take images of {shape[1]}x{shape[2]} pixels: "
             f"{first_line(error)}; choose another, or with --dataset folder another --image-size"
@@ -138,15 +138,18 @@ def try_out(network: nn.Module, name: str, shape: torch.Size) -> None:
 
 @torch.no_grad()
 def refuse_single_images(network: nn.Module, config: RunConfig, shape: torch.Size) -> None:
-    """Where a process computes one image alone, BatchNorm needs several places in it.
+    """Check that BatchNorm can train on a single image.
+
+    It needs more than one value per channel. If a process gets a single image, that image must
+    have several positions in every layer.
 
     Args:
-        network: on the CPU.
-        config: of the run, which has such shares of a batch.
-        shape: of the image, (C_in, H, W).
+        network: the model, on the CPU.
+        config: options of a run in which a process gets a single image.
+        shape: shape of an image, (C_in, H, W).
 
     Raises:
-        UsageError: where a layer has but one.
+        UsageError: if a layer has only one position.
     """
     try:
         copy.deepcopy(network).train()(_blank(network, shape))
@@ -159,12 +162,12 @@ def refuse_single_images(network: nn.Module, config: RunConfig, shape: torch.Siz
 
 
 def _blank(network: nn.Module, shape: torch.Size) -> Tensor:
-    """A black image of this shape, in the precision of the network's weights."""
+    """A batch of one black image, in the precision of the network's weights."""
     return torch.zeros(1, *shape, dtype=next(network.parameters()).dtype)
 
 
 def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
-    """Timm's classifier of this name."""
+    """Create a classifier from timm."""
     import timm
 
     if not timm.is_model(name):
@@ -173,7 +176,7 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
         raise UsageError(f"--model: timm has no model {name!r}{hint}")
     try:
         model = timm.create_model(name, num_classes=num_classes, in_chans=in_channels)
-    except Exception as error:  # timm's models may raise anything, too
+    except Exception as error:  # a model from timm may raise anything
         raise UsageError(
             f"--model: timm cannot build {name} for {in_channels} channels: {first_line(error)}"
         ) from error
@@ -182,7 +185,10 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
 
 
 def with_cifar_stem(name: str, num_classes: int, in_channels: int) -> nn.Module:
-    """Timm's ResNet with a 3x3 convolution of stride 1 in place of 7x7 of stride 2 and pooling."""
+    """A ResNet from timm whose stem is a 3x3 convolution of stride 1.
+
+    It replaces the 7x7 convolution of stride 2 and the pooling.
+    """
     model = from_timm(name, num_classes, in_channels)
     model.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -191,7 +197,7 @@ def with_cifar_stem(name: str, num_classes: int, in_channels: int) -> nn.Module:
 
 
 def _widen_classifier(model: nn.Module) -> None:
-    """Let the classifier compute in float32, where it is a linear layer."""
+    """Make the classifier compute in float32, if it is a linear layer."""
     get_classifier = getattr(model, "get_classifier", lambda: getattr(model, "fc", None))
     classifier = get_classifier()
     for path, module in list(model.named_modules()):

@@ -1,4 +1,4 @@
-"""Optimizers, and the learning rate, a pure function of the step."""
+"""Optimizers, and the learning rate as a pure function of the step."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from experiments.values import parse_milestones
 def learning_rate(config: RunConfig, step: int, steps: int) -> float:
     """The learning rate of a step.
 
-    - ``onecycle`` (after Smith & Topin 2018): linear from lr/100 to lr over the first ``warmup``
-      of the run, then lr/2 (1 + cos pi t), t from 0 to 1 over the rest.
-    - ``cosine`` (Loshchilov & Hutter 2017, without restarts): lr/2 (1 + cos pi t) over the run.
+    - ``onecycle`` (after Smith & Topin 2018, arXiv:1708.07120): linear from lr/100 to lr over the
+      first fraction ``warmup`` of the run, then lr/2 (1 + cos pi t), t from 0 to 1 over the rest.
+    - ``cosine`` (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts):
+      lr/2 (1 + cos pi t) over the run.
     - ``multistep``: lr, divided by 10 at each milestone passed.
     - ``constant``: lr.
 
     Args:
-        config: of the run.
+        config: options of the run.
         step: optimizer steps done before this one, 0 to ``steps`` - 1.
         steps: optimizer steps of the whole run.
     """
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "multistep":
-        # Fractions: as a float, 9 / 14 of 140 steps is more than 90.
+        # Milestones are exact fractions. In floating point, 9/14 of 140 steps exceeds 90.
         milestones = [m * steps for m in parse_milestones(config.milestones, config.epochs)]
         return config.lr * 0.1 ** bisect.bisect_right(milestones, step)
     warm = round(config.warmup * steps) if config.schedule == "onecycle" else 0
@@ -41,9 +42,9 @@ def learning_rate(config: RunConfig, step: int, steps: int) -> float:
 
 
 def create(model: nn.Module, config: RunConfig, name: str = "sgd") -> torch.optim.Optimizer:
-    """The optimizer of that name; weight decay on matrices and kernels, not on vectors.
+    """Create an optimizer, with weight decay on matrices and kernels only.
 
-    Scale and shift of BatchNorm and biases are the vectors: shrinking them does not regularise
+    Biases and the scale and shift of BatchNorm are vectors. Shrinking them does not regularise
     the function that the network computes.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -55,7 +56,7 @@ def create(model: nn.Module, config: RunConfig, name: str = "sgd") -> torch.opti
 
 
 def sgd(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.SGD:
-    """SGD with Nesterov's or classical momentum."""
+    """SGD with Nesterov or classical momentum."""
     optimizer = torch.optim.SGD(
         groups,
         lr=config.lr,
@@ -64,22 +65,22 @@ def sgd(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.SGD:
         fused=True,
     )
     if config.momentum:
-        # Where float16's gradient scaler skips the first step, the fused kernel would leave the
-        # momentum that it has just allocated as it found it.
+        # If the float16 gradient scaler skips the first step, the fused kernel leaves its newly
+        # allocated momentum uninitialised. Start from zeros.
         for parameter in _parameters(optimizer):
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 
-# Each takes groups of parameters, and is told of no learning rate but the first: a run sets it
-# before every step. Whatever tensors it keeps for a parameter are in the checkpoints.
+# Each entry takes groups of parameters. The run sets the learning rate before every step.
+# Checkpoints hold every tensor that the optimizer keeps for a parameter.
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], RunConfig], torch.optim.Optimizer]] = {
     "sgd": sgd,
 }
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """All that an optimizer keeps for the parameters, as N.NAME, N counting the parameters."""
+    """The state of an optimizer as named tensors: ``N.NAME`` for the N-th parameter."""
     return {
         f"{i}.{name}": value
         for i, kept in optimizer.state_dict()["state"].items()
@@ -89,11 +90,11 @@ def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimizer back what `state_tensors` has returned, laid out like its parameters."""
+    """Load what `state_tensors` returned, in the memory layout of the parameters."""
     parameters = _parameters(optimizer)
     state: dict[int, dict[str, Tensor]] = {}
     for key, kept in tensors.items():
-        number, _, name = key.partition(".")  # once momentum alone was kept, without its name
+        number, _, name = key.partition(".")  # older checkpoints hold momentum, without a name
         like = parameters[int(number)]
         if kept.shape == like.shape:
             kept = torch.empty_like(like, dtype=kept.dtype).copy_(kept)

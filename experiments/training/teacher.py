@@ -1,8 +1,8 @@
-"""A trained run as the teacher of another (Hinton, Vinyals & Dean 2015).
+"""A trained run as the teacher of another (Hinton, Vinyals & Dean 2015, arXiv:1503.02531).
 
-The targets are q = softmax(teacher logits / T), the student's input to the loss is
-log_softmax(student logits / T), and the loss is T² KL(q || p): the factor keeps the gradient's
-size whatever T. The teacher sees the very images that the student sees, augmented and mixed.
+The targets are q = softmax(teacher logits / T). The student's predictions are
+log p = log_softmax(student logits / T). The loss is T² KL(q || p); the factor T² keeps the size of
+the gradient independent of T. Teacher and student see the same images, augmented and mixed.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Teacher:
     """The network of a finished run, in evaluation mode.
 
     Args:
-        network: with its weights.
-        moments: mean and std of the pixels that it was trained on, by channel, in [0, 1].
-        student: mean and std by which the student's images are normalised.
+        network: the trained network.
+        moments: per-channel mean and std of the teacher's training pixels, in [0, 1].
+        student: mean and std that normalise the student's images.
         temperature: T.
-        accelerator: for device and precision.
-        identity: which run it is, for the student's record.
+        accelerator: gives device and precision.
+        identity: name and weights of the teacher, for the student's record.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Teacher:
             [torch.tensor(moment, device=device).view(1, -1, 1, 1) for moment in pair]
             for pair in (moments, student)
         )
+        # Undo the student's normalisation and apply the teacher's, in one affine map.
         self._scale, self._shift = own_std / std, (own_mean - mean) / std
 
     @torch.no_grad()
@@ -60,7 +61,7 @@ class Teacher:
         """The targets, softmax(logits / T).
 
         Args:
-            images: normalised for the student, (n, C_in, H, W).
+            images: images normalised for the student, (n, C_in, H, W).
 
         Returns:
             Probabilities, float32, (n, C).
@@ -71,11 +72,11 @@ class Teacher:
 
 
 def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher | None:
-    """The teacher that ``--teacher`` names, or None.
+    """Load the teacher that ``--teacher`` names; None without one.
 
     Raises:
-        UsageError: if the folder holds no finished run, or one with other classes or channels, or
-            one that was trained on images that this run holds out.
+        UsageError: if the folder holds no finished run, or if the teacher has other classes or
+            channels, or was trained on images that this run holds out.
     """
     if not config.teacher:
         return None
@@ -87,7 +88,7 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
     mean, std = description["mean"], description["std"]
     if description["classes"] != classes:
         raise UsageError(
-            f"{where} tells other classes apart: {_shown(description['classes'])}, and this run "
+            f"{where} has other classes: {_shown(description['classes'])}, and this run "
             f"{_shown(classes)}"
         )
     if len(mean) != channels:
@@ -111,7 +112,7 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
 
 
 def _description(where: str, folder: Path) -> dict[str, Any]:
-    """The run's config.json, where the run is finished."""
+    """Read config.json of a finished run."""
     try:
         description = read_json(folder / CONFIG)
         summary = read_json(folder / SUMMARY)
@@ -128,7 +129,7 @@ def _description(where: str, folder: Path) -> dict[str, Any]:
 
 
 def _same_data(description: dict[str, Any], config: RunConfig) -> bool:
-    """Whether both are trained on the same data set, as far as config.json tells."""
+    """Whether teacher and student train on the same data set, as far as config.json tells."""
     options = description["config"]
     if options["dataset"] != config.dataset:
         return False

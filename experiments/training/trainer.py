@@ -1,4 +1,4 @@
-"""One training run, from the data to the scored predictions."""
+"""Train one run, from the data to the scored predictions."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def train(config: RunConfig, lock: IO[str] | None = None) -> int:
     """Train, evaluate and record one run; continue it where it was stopped.
 
     Args:
-        config: the options of the run.
-        lock: of the run's folder, where the caller has acquired it already.
+        config: options of the run.
+        lock: lock on the run's folder, if the caller holds it already.
 
     Returns:
-        The exit status: 0 done, 3 diverged, 128 + the signal's number stopped on request.
+        The exit status: 0 if done, 3 if diverged, 128 + the signal's number if stopped on request.
 
     Raises:
-        UsageError: on options, data or a run folder that cannot work, before training starts; and
-            where memory does not suffice; the last checkpoint stays.
-        OSError: if a checkpoint or a result cannot be written; the last checkpoint stays.
+        UsageError: before training, on unusable options, data or run folder; during training, if
+            memory runs out. The last checkpoint stays.
+        OSError: if a checkpoint or a result cannot be written. The last checkpoint stays.
     """
     criterion.check(config)
     accelerator = distributed.start(config)
     with contextlib.ExitStack() as stack:
-        opened: list[Record] = []  # the main process's alone
+        opened: list[Record] = []  # filled on the main process only
 
         def open_record() -> dict[str, Any] | None:
             opened.append(stack.enter_context(contextlib.closing(Record(config, lock))))
@@ -77,11 +77,11 @@ class Trainer:
     """A run in progress.
 
     Args:
-        config: its options.
-        accelerator: its processes.
-        dataset: its images.
-        criterion: its loss.
-        record: its folder, on the main process; None on the others.
+        config: options of the run.
+        accelerator: the processes of the run.
+        dataset: the images.
+        criterion: the loss.
+        record: the run folder on the main process; None on the others.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Trainer:
 
     @property
     def steps_done(self) -> int:
-        """Optimizer steps of the run so far."""
+        """Optimizer steps taken so far."""
         return self.at.epoch * self.learner.plan.steps + self.at.step
 
     def run(self) -> int:
-        """Train to the end, or to the request to stop; returns the exit status."""
+        """Train until done, diverged or stopped; return the exit status."""
         folder = self.config.folder / CHECKPOINTS
-        # By the main process for all: other machines may not see its disk.
+        # The main process loads for all, because other nodes may not see its disk.
         saved = distributed.on_main(self.accelerator, lambda: checkpoint.load(folder))
         changes = distributed.on_main(self.accelerator, lambda: self._begin(saved))
         if saved is not None:
@@ -127,8 +127,8 @@ class Trainer:
         return self.finish()
 
     def _begin(self, saved: Checkpoint | None) -> list[str]:
-        """Make the record that of a run which is at this checkpoint; what is other than it was."""
-        assert self.record, "the main process has one"
+        """Begin the record at this checkpoint; return what differs from when the run began."""
+        assert self.record, "the main process has a record"
         resolved = description.resolved(self.learner, self.dataset)
         return self.record.begin(resolved, saved.state if saved else None)
 
@@ -141,7 +141,7 @@ class Trainer:
             self.progress.print(messages.changed(changes))
 
     def epoch(self) -> int:
-        """The rest of an epoch, its evaluation and its record."""
+        """Train the rest of an epoch, evaluate it and record it."""
         started = time.monotonic()
         plan = self.learner.plan
         order = plan.order(self.at.epoch, self.learner.pipeline.index)
@@ -166,19 +166,20 @@ class Trainer:
         return DONE
 
     def step(self, positions: Tensor) -> None:
-        """One optimizer step on the images at these positions, which nothing waits for."""
+        """Queue one optimizer step on a batch, without waiting for the device."""
         loss = self.learner.step(positions, self.at.epoch, self.at.step)
         self.watch.note(loss, self.steps_done)
 
     # ------------------------------------------------- stopping, diverging, saving and resuming
 
     def pause(self, started: float) -> int:
-        """Between steps: divergence, a request to stop, a checkpoint that is due."""
-        # Looking at the loss waits for the device: on a GPU, now and then is often enough.
+        """Between steps, handle divergence, a request to stop and a checkpoint that is due."""
+        # Reading the loss waits for the device. On a GPU, every 50 steps is often enough.
         look = self.accelerator.device.type == "cpu" or self.at.step % 50 == 0
-        seen = self.watch.earliness if look else NEVER
-        signal, due, bad = self.agreement.max(self.stop.signal, self._checkpoint_due(), seen)
-        if bad != NEVER or ((signal or due) and self._diverged()):
+        step = self.watch.first_nonfinite_step if look else NEVER
+        # Negate the step: the maximum over processes is then the earliest.
+        signal, due, negated = self.agreement.max(self.stop.signal, self._checkpoint_due(), -step)
+        if -negated != NEVER or ((signal or due) and self._diverged()):
             return self._record_divergence(time.monotonic() - started)
         if signal or due:
             self.checkpoint(time.monotonic() - started)
@@ -191,10 +192,14 @@ class Trainer:
 
     def _diverged(self) -> bool:
         """Whether any process has seen a non-finite loss."""
-        return self.agreement.max(self.watch.earliness) != [NEVER]
+        return self._first_nonfinite_step() != NEVER
+
+    def _first_nonfinite_step(self) -> int:
+        """The first step at which any process has seen a non-finite loss, or `NEVER`."""
+        return -self.agreement.max(-self.watch.first_nonfinite_step)[0]
 
     def _last_loss(self) -> float | None:
-        """The last loss of a batch that was a number, over all processes."""
+        """The last finite loss of a batch, summed over the processes."""
         value = float(distributed.summed(self.accelerator, self.watch.last_loss))
         return value if math.isfinite(value) else None
 
@@ -202,14 +207,14 @@ class Trainer:
         steps, seconds = parse_interval(self.config.checkpoint_every)
         if steps:
             return self.at.step % steps == 0
-        # The main process's clock decides for all.
+        # Clocks differ between nodes, so only the main process asks for a checkpoint.
         return self.accelerator.is_main_process and time.monotonic() - self._saved >= seconds
 
     def checkpoint(self, seconds: float = 0.0) -> None:
         """Save everything that the rest of the run depends on.
 
         Args:
-            seconds: of this epoch, which the position does not count yet.
+            seconds: time spent in this epoch, which the position does not include yet.
         """
         tensors, last_loss = self.learner.tensors(), self._last_loss()
         self._saved = time.monotonic()
@@ -229,6 +234,7 @@ class Trainer:
         state = saved.state
         self.at = Position(state["epoch"], state["step"], state["seconds"])
         self.progress.done = self.steps_done
+        # The last loss is a sum over processes, so only the main process starts from it.
         mine = state["last_loss"] if self.accelerator.is_main_process else 0.0
         self.watch = Watch(self.accelerator.device, mine)
         self.learner.restore(saved.tensors, state["scaler"])
@@ -254,7 +260,7 @@ class Trainer:
         self.progress.print(f"{line}, {self.progress.time_left()} left")
 
     def finish(self) -> int:
-        """Read the test images for the first and only time, and write the results."""
+        """Evaluate on the test images, for the first and only time, and write the results."""
         test = evaluation.pipeline(self.dataset.test, self.dataset, self.learner)
         logits = {"val": self.val, "test": test}
         predicted = {name: evaluation.predict(self.learner, p) for name, p in logits.items()}
@@ -275,8 +281,8 @@ class Trainer:
         return DONE
 
     def _record_divergence(self, seconds: float) -> int:
-        """A result, not an accident: the step, and the last loss that was a number."""
-        step = -self.agreement.max(self.watch.earliness)[0]
+        """Record divergence as a result: the step, and the last finite loss."""
+        step = self._first_nonfinite_step()
         self.at.seconds += seconds
         last_loss = self._last_loss()
         self.progress.print(messages.diverged(self.learner, step))

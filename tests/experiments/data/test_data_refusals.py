@@ -126,7 +126,7 @@ def test_a_file_that_is_no_array_of_numbers_is_refused_and_never_unpickled(
 def test_any_array_is_read_rightly_or_refused(tmp_path_factory, array):
     path = saved(tmp_path_factory.getbasetemp() / "any.npy", array)
     with contextlib.suppress(UsageError):
-        targets = label_file.read("--train-labels", path, 6, 3, part="training images")
+        targets = label_file.read("--train-labels", path, 6, 3, what="training images")
         check_read(targets, array)
 
 

@@ -14,7 +14,7 @@ from analyze.errors import UsageError
 from experiments import image_files
 from experiments.config import RunConfig
 from experiments.data import datasets, folder
-from experiments.image_files import PARTS
+from experiments.image_files import SPLITS
 
 SIZE = 8
 
@@ -28,11 +28,11 @@ def picture(seed, mode="RGB", size=(SIZE, SIZE)):
 def root(tmp_path, monkeypatch):
     """Two classes; three training images and one test image of each."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for part, n in (("train", 3), ("test", 1)):
+    for split, n in (("train", 3), ("test", 1)):
         for label, name in enumerate(("cat", "dog")):
-            (tmp_path / "images" / part / name).mkdir(parents=True)
+            (tmp_path / "images" / split / name).mkdir(parents=True)
             for i in range(n):
-                path = tmp_path / "images" / part / name / f"{i}.png"
+                path = tmp_path / "images" / split / name / f"{i}.png"
                 picture(10 * label + i).save(path)
     return tmp_path / "images"
 
@@ -61,11 +61,11 @@ def test_images_and_labels_are_imagefolders_in_its_order(root):
         (root / "train" / "dog" / below).mkdir(parents=True)
         picture(20 + len(below)).save(root / "train" / "dog" / below / "1.png")
     decoded = folder.read(root, SIZE)
-    for part in PARTS:
-        theirs = ImageFolder(root / part)
+    for split in SPLITS:
+        theirs = ImageFolder(root / split)
         assert list(decoded.classes) == theirs.classes
-        assert decoded.targets[part].tolist() == theirs.targets
-        for ours, (image, _) in zip(decoded.pixels[part], theirs, strict=True):
+        assert decoded.targets[split].tolist() == theirs.targets
+        for ours, (image, _) in zip(decoded.pixels[split], theirs, strict=True):
             assert (ours.transpose(1, 2, 0) == np.asarray(image)).all()
 
 
@@ -207,7 +207,7 @@ def rename(root, old, new):
         (lambda root: rename(root, "test", "testing"), "cannot read"),
         (lambda root: rename(root, "test/dog", "test/wolf"), "only one has 'dog'"),
         (
-            lambda root: [rename(root, f"{part}/dog", part + "-dog") for part in PARTS],
+            lambda root: [rename(root, f"{split}/dog", split + "-dog") for split in SPLITS],
             "2 cl",
         ),
         (lambda root: [p.unlink() for p in (root / "test").rglob("*.png")], "no images in"),
@@ -273,8 +273,8 @@ def test_links_to_images_and_to_classes_are_followed(root):
 
 
 def test_one_folder_is_not_two_classes(root):
-    for part in PARTS:
-        (root / part / "elk").symlink_to("dog")
+    for split in SPLITS:
+        (root / split / "elk").symlink_to("dog")
     with pytest.raises(
         UsageError, match=r"train/elk and dog are one folder: its images would be of"
     ):
@@ -345,9 +345,9 @@ def test_images_are_decoded_once(root, decodings):
     second = folder.read(root, SIZE)
     assert len(decodings) == 1
     assert len(caches(root)) == 1
-    for part in PARTS:
-        assert (first.pixels[part] == second.pixels[part]).all()
-        assert (first.targets[part] == second.targets[part]).all()
+    for split in SPLITS:
+        assert (first.pixels[split] == second.pixels[split]).all()
+        assert (first.targets[split] == second.targets[split]).all()
 
 
 def later(path):

@@ -115,8 +115,8 @@ def test_both_are_augmented_as_this_epoch_augments_them():
     single = everything(pipeline(images, crop=2, flip=True, cutout=2), 3)
     pipe = pipeline(images, crop=2, flip=True, cutout=2, mixup=1.0)
     mix = pipe._draws(3).mix
-    share = mix.share.view(-1, 1, 1, 1)
-    expected = share * single + (1 - share) * single[mix.partner]
+    lam = mix.lam.view(-1, 1, 1, 1)
+    expected = lam * single + (1 - lam) * single[mix.partner]
     assert torch.allclose(everything(pipe, 3), expected, atol=1e-3)
 
 
@@ -126,8 +126,8 @@ def test_tables_of_probabilities_are_mixed_too():
     soft = Images(images.pixels, table / table.sum(1, keepdim=True), images.index)
     pipe = pipeline(soft, mixup=0.5)
     mix = pipe._draws(0).mix
-    share = mix.share[:, None]
-    expected = share * soft.targets + (1 - share) * soft.targets[mix.partner]
+    lam = mix.lam[:, None]
+    expected = lam * soft.targets + (1 - lam) * soft.targets[mix.partner]
     assert torch.allclose(pipe.labels(torch.arange(50), 0), expected)
 
 
@@ -135,7 +135,7 @@ def test_epochs_draw_other_partners_and_coefficients():
     pipe = pipeline(random_images(N), mixup=1.0)
     mixes = [pipe._draws(epoch).mix for epoch in (0, 1)]
     assert (mixes[0].partner == mixes[1].partner).float().mean() < 0.01
-    assert np.abs(np.corrcoef(mixes[0].share, mixes[1].share)[0, 1]) < 0.1
+    assert np.abs(np.corrcoef(mixes[0].lam, mixes[1].lam)[0, 1]) < 0.1
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 100.0])

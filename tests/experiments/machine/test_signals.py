@@ -86,5 +86,5 @@ def test_ctrl_c_before_the_first_step_is_one_line(tmp_path, torch):
     )
     assert done.returncode == 130
     (line,) = done.stderr.splitlines()
-    assert line.startswith("train.py: interrupted; the same command goes on")
+    assert line.startswith("train.py: interrupted; the same command continues")
     assert not done.stdout

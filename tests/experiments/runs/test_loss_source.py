@@ -84,8 +84,8 @@ def test_a_run_is_not_that_of_an_edited_loss(run, tmp_path, monkeypatch):
     assert edited.returncode == 2
     assert "was trained with another version of own" in edited.stderr
     assert edited.stderr.count("\n") == 1
-    standing = state.look(config)
-    assert (standing.state, "another version of own" in standing.note) == (State.FAILED, True)
+    run_status = state.look(config)
+    assert (run_status.state, "another version of own" in run_status.note) == (State.FAILED, True)
 
     folder = tmp_path / "runs/single/mine"
     (folder / "summary.json").unlink()  # as if it had been stopped after its last checkpoint

@@ -133,9 +133,9 @@ def test_a_study_shows_such_a_run_as_failed_with_the_reason(stopped):
         [sys.executable, "-c", words, stopped.parents[1]], cwd=ROOT, env=environment(), timeout=120
     )
     assert done.returncode == 3
-    standing = state.look(config)
-    assert (standing.state, standing.epoch) == (State.FAILED, 1)
-    assert "no checkpoint in" in standing.note
+    run_status = state.look(config)
+    assert (run_status.state, run_status.epoch) == (State.FAILED, 1)
+    assert "no checkpoint in" in run_status.note
     assert (stopped / "metrics.jsonl").read_bytes() == before
 
 
@@ -149,6 +149,6 @@ def test_a_run_that_cannot_be_looked_at_has_failed(tmp_path):
     config = RunConfig(output=tmp_path)
     config.folder.mkdir(parents=True)
     (config.folder / "summary.json").symlink_to("summary.json")
-    standing = state.look(config)
-    assert standing.state == State.FAILED
-    assert "summary.json (Too many levels of symbolic links)" in standing.note
+    run_status = state.look(config)
+    assert run_status.state == State.FAILED
+    assert "summary.json (Too many levels of symbolic links)" in run_status.note

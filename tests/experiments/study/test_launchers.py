@@ -95,7 +95,7 @@ class Listing:
     settings = "where it runs: queue=long"
 
     def run(self, launch):
-        losses, study = [run.loss for run in launch.todo], launch.survey.study.name
+        losses, study = [run.loss for run in launch.todo], launch.study_status.study.name
         print(study, losses, launch.workers, launch.processes, launch.settings)
         return 7
 

@@ -52,13 +52,13 @@ def test_a_run_waits_until_it_has_begun(config):
 
 def test_epochs_are_counted_by_whole_lines(config):
     (config.folder / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
-    assert state.look(config) == state.Standing(State.STOPPED, 2)
+    assert state.look(config) == state.RunStatus(State.STOPPED, 2)
 
 
 def test_a_lock_shows_a_running_run_until_its_holder_dies(config, holder):
-    standing = state.look(config)
-    assert standing.state == State.RUNNING
-    assert f"process {holder.pid} on" in standing.note
+    run_status = state.look(config)
+    assert run_status.state == State.RUNNING
+    assert f"process {holder.pid} on" in run_status.note
     with pytest.raises(locks.Taken, match=f"is being trained by process {holder.pid}"):
         locks.acquire(config.folder)
     kill(holder.pid)
@@ -69,20 +69,20 @@ def test_a_lock_shows_a_running_run_until_its_holder_dies(config, holder):
 
 def test_a_finished_run_is_done_though_its_process_lives(config, holder):
     (config.folder / "summary.json").write_text('{"status": "finished", "test/accuracy": 0.5}')
-    assert state.look(config) == state.Standing(State.DONE, 7, "test accuracy 50.00%")
+    assert state.look(config) == state.RunStatus(State.DONE, 7, "test accuracy 50.00%")
 
 
 def test_a_diverged_run_is_over(config):
     (config.folder / "summary.json").write_text('{"status": "diverged", "diverged_step": 12}')
-    standing = state.look(config)
-    assert standing.state == State.DIVERGED
-    assert standing.note == "the loss is not finite at step 12"
+    run_status = state.look(config)
+    assert run_status.state == State.DIVERGED
+    assert run_status.note == "the loss is not finite at step 12"
 
 
 def test_the_first_reason_of_a_failure_stays_until_it_is_forgiven(config):
     state.fail(config, "ValueError: the cause")
     state.fail(config, "RuntimeError: connection closed by peer")
-    assert state.look(config) == state.Standing(State.FAILED, 0, "ValueError: the cause")
+    assert state.look(config) == state.RunStatus(State.FAILED, 0, "ValueError: the cause")
     state.forgive(config)
     state.forgive(config)
     assert state.look(config).state == State.WAITING
@@ -97,9 +97,9 @@ def test_files_that_a_kill_cut_short_say_nothing(config, content):
 
 def test_what_cannot_be_read_is_a_failure_not_a_run_to_be_trained(config):
     (config.folder / "summary.json").mkdir()  # as another user's file: root may read that
-    standing = state.look(config)
-    assert standing.state == State.FAILED
-    assert f"cannot read {config.folder / 'summary.json'} (Is a directory)" in standing.note
+    run_status = state.look(config)
+    assert run_status.state == State.FAILED
+    assert f"cannot read {config.folder / 'summary.json'} (Is a directory)" in run_status.note
 
 
 def test_notes_of_a_failure_have_the_mode_that_the_umask_leaves(config):

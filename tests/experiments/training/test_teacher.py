@@ -79,7 +79,7 @@ def test_the_gradient_at_a_high_temperature_is_that_of_matching_logits(trained):
     z.requires_grad_()
     targets = (v / config.temperature).softmax(1)
     objective.begin([targets], 5)
-    objective.share(z, targets).backward()
+    objective.contribution(z, targets).backward()
     assert torch.allclose(z.grad, (z - v).detach() / 10 / 5, rtol=1e-3, atol=1e-7)
 
 
@@ -147,8 +147,8 @@ def refused(train_here, said, **options):
 @pytest.mark.parametrize(
     ("description", "said"),
     [
-        ({"classes": ["cat", "dog"]}, "tells other classes apart: 2 (cat, dog), and this run 10"),
-        ({"classes": list("1234567890")}, "tells other classes apart: 10 (1, 2, 3, ...)"),
+        ({"classes": ["cat", "dog"]}, "has other classes: 2 (cat, dog), and this run 10"),
+        ({"classes": list("1234567890")}, "has other classes: 10 (1, 2, 3, ...)"),
         ({"mean": [0.5] * 3, "std": [0.2] * 3}, "takes images of 3 channels, these have 1"),
         ({"config": {"split_seed": 7}}, "trained on images that this run holds out"),
         ({"config": {"val_size": 0.2}}, "the same --split-seed (0) and --val-size (0.2)"),

@@ -186,7 +186,7 @@ def test_signals_checkpoint_at_the_next_step(train_here, monkeypatch, capsys, na
     stop_after(monkeypatch, 4, number)
     folder, status = train_here()
     assert status == 128 + number
-    assert "stopped at epoch 1, step 4; the same command goes on" in capsys.readouterr().out
+    assert "stopped at epoch 1, step 4; the same command continues" in capsys.readouterr().out
     assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step-00000004"]
     assert signal.getsignal(number) is before
 
