@@ -40,8 +40,8 @@ def learning_rate(config: RunConfig, step: int, steps: int) -> float:
     return config.lr / 2 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def create(model: nn.Module, config: RunConfig, name: str = "sgd") -> torch.optim.Optimizer:
-    """The optimizer of that name; weight decay on matrices and kernels, not on vectors.
+def create(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """The optimizer; weight decay on matrices and kernels, not on vectors.
 
     Scale and shift of BatchNorm and biases are the vectors: shrinking them does not regularise
     the function that the network computes.
@@ -51,7 +51,7 @@ def create(model: nn.Module, config: RunConfig, name: str = "sgd") -> torch.opti
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[name](groups, config)
+    return OPTIMIZERS["sgd"](groups, config)
 
 
 def sgd(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.SGD:
