@@ -56,7 +56,7 @@ def imported(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.module and not node.level, f"{path}: imports are written in full"
+            assert not node.level, f"{path}: imports are written in full"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             yield from names & OURS or {node.module}
 

@@ -148,10 +148,8 @@ def test_a_recipe_takes_at_most_two_files_and_one_test(name):
 
 
 def test_all_recipes_go_together(copy, tmp_path):
-    """The real commands with everything that the recipes add, and ruff."""
+    """The real commands with everything that the recipes add."""
     root = copy(*RECIPES)
-    run(root, "-m", "ruff", "check", ".")
-    run(root, "-m", "ruff", "format", "--check", ".")
     options = {"loss": "gce", "model": "plain20", "dataset": "parity", "optimizer": "adamw"}
     options |= {"lr": "0.01", "final_lr": "0.1", "epochs": "1", "train_size": "200"}
     options |= {"threads": "1", "wandb": "disabled"}
@@ -185,5 +183,8 @@ def test_what_a_recipe_adds_breaks_no_test(name, copy):
 
 
 @pytest.mark.slow
-def test_the_recipes_are_typed(copy):
-    run(copy(*RECIPES), "-m", "mypy")
+def test_the_recipes_are_written_and_typed_as_the_house_is(copy):
+    root = copy(*RECIPES)
+    run(root, "-m", "ruff", "check", ".")
+    run(root, "-m", "ruff", "format", "--check", ".")
+    run(root, "-m", "mypy")
