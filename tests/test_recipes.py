@@ -26,8 +26,8 @@ TESTS = {
         ),
     ],
     "metric": [
-        *("analyze/metrics", "tests/analyze/metrics", "tests/analyze/runs"),
-        *("tests/analyze/report", "tests/analyze/test_commands.py"),
+        *("analyze/metrics", "tests/analyze/metrics", "tests/analyze/runs/test_scored.py"),
+        *("tests/analyze/report/test_report.py", "tests/analyze/test_commands.py"),
         "tests/test_results.py::test_the_kept_runs_give_the_tables",
     ],
     "data set": [f"{EXPERIMENTS}/data/test_data.py", f"{EXPERIMENTS}/test_catalogue.py"],
@@ -41,7 +41,7 @@ TESTS = {
         *(f"{EXPERIMENTS}/test_{name}.py" for name in ("config", "identity", "catalogue")),
         f"{EXPERIMENTS}/training/test_optimisation.py",
     ],
-    "figure": ["tests/analyze/plots", "tests/analyze/report"],
+    "figure": ["tests/analyze/plots", "tests/analyze/report/test_page.py"],
     "launcher": [f"{EXPERIMENTS}/study/test_launchers.py", f"{EXPERIMENTS}/study/test_study.py"],
     "study": [
         f"{EXPERIMENTS}/study/test_study.py",
