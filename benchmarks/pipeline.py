@@ -74,7 +74,7 @@ def main() -> None:
     positions = plan.batch(plan.order(0, images.index), 0)
     network = models.create(options.model, 10, 3, seed=0).to(device)
     network = network.to(memory_format=torch.channels_last)
-    optimizer = optimisation.sgd(network, config)
+    optimizer = optimisation.create(network, config)
     ready = torch.randn(BATCH, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     labels = images.targets[:BATCH].to(device)
 

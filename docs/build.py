@@ -25,12 +25,13 @@ GUIDE = {
     "Changes": "CHANGELOG.md",
 }
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def copy_page(page: str) -> None:
     """Copies a page, and what it links to that is no page: figures, notebooks."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    for link in LINK.findall(text):
+    for link in LINK.findall(BLOCK.sub("", text)):  # code has no links
         target = (ROOT / page).parent.joinpath(link).resolve()
         if not target.is_file():
             sys.exit(f"{page} links to {link}, which is no file")

@@ -20,22 +20,14 @@ from experiments.values import (
     AT_LEAST_0,
     AT_LEAST_1,
     BELOW_1,
-    FOLDER_NAME,
-    FROM_1,
-    NOT_EMPTY,
     NOT_NEGATIVE,
     POSITIVE,
-    PRINTABLE,
-    SEED,
-    STRENGTH,
     Mark,
     Neutral,
     Rule,
     flag,
     one_of,
 )
-
-_SIZE = Rule("a fraction below 1, or a whole number of images", lambda v: v < 1 or v == int(v))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +40,13 @@ class RunConfig:
     # Loss: NAME[:key=value,...], e.g. ce, focal:gamma=3, label_smoothing:smoothing=0.05; a
     # weighted sum, ce+0.5*dice; or your own loss by import path or file,
     # mypackage.losses:MyLoss:epsilon=1 or ./losses.py:MyLoss.
-    loss: Annotated[str, PRINTABLE] = "ce"
-    # resnet8|20|32|44|56|110 (He et al. 2016, for CIFAR), resnet18|34|50 with a CIFAR stem, or
-    # timm:NAME for any other classifier in timm.
+    loss: Annotated[str, values.PRINTABLE] = "ce"
+    # resnet8 to resnet110 (He et al. 2016, for CIFAR), resnet18|34|50 with a CIFAR stem, others of
+    # experiments/catalogue.py, or timm:NAME for any other classifier in timm.
     model: Annotated[str, one_of(MODELS, "timm:NAME")] = "resnet18"
     # cifar10 and cifar100 are downloaded to --data-dir on first use; digits comes with
-    # scikit-learn; folder reads DATA_DIR/train/CLASS/* and DATA_DIR/test/CLASS/*.
+    # scikit-learn; folder reads DATA_DIR/train/CLASS/* and DATA_DIR/test/CLASS/*. All are in
+    # experiments/catalogue.py.
     dataset: Annotated[str, one_of(DATASETS)] = "cifar10"
     # Folder that holds the data set, or to which it is downloaded.
     data_dir: Path = Path("data")
@@ -85,14 +78,14 @@ class RunConfig:
 
     # Seed of initial weights, order, augmentation and dropout. Runs with the same seed have the
     # same initial weights, batches and crops, whatever their loss.
-    seed: Annotated[int, SEED] = 0
+    seed: Annotated[int, values.SEED] = 0
     # Seed of the choice of validation images, and of all other choices of images and labels.
-    split_seed: Annotated[int, SEED] = 0
+    split_seed: Annotated[int, values.SEED] = 0
     # Validation images held out of train, stratified: a fraction below 1, or a number of images.
-    val_size: Annotated[float, POSITIVE, _SIZE] = 0.1
+    val_size: Annotated[float, POSITIVE, values.FRACTION_OR_NUMBER] = 0.1
     # Make the classes exponentially long-tailed: the last class keeps 1/IMBALANCE of the first
     # (Cao et al. 2019). 100 makes CIFAR-10-LT; 1 keeps all.
-    imbalance: Annotated[float, FROM_1] = 1.0
+    imbalance: Annotated[float, values.FROM_1] = 1.0
     # Keep this many training images, stratified; 0 keeps all.
     train_size: Annotated[int, AT_LEAST_0] = 0
     # .npy file of labels to train on, one row per training image of the data set, including those
@@ -117,10 +110,10 @@ class RunConfig:
     cutout: Annotated[int, AT_LEAST_0] = 0
     # MixUp: average each image and its label with another, weighted by Beta(MIXUP, MIXUP); 0 is
     # off. The loss must take probabilities.
-    mixup: Annotated[float, STRENGTH] = 0.0
+    mixup: Annotated[float, values.STRENGTH] = 0.0
     # CutMix: paste a box of another image, and mix the labels by area; 0 is off. With --mixup,
     # each image gets one of the two. The loss must take probabilities.
-    cutmix: Annotated[float, STRENGTH] = 0.0
+    cutmix: Annotated[float, values.STRENGTH] = 0.0
     # With --loss kl: folder of a finished run whose predictions are the targets.
     teacher: Annotated[str, Mark.PATH] = ""
     # With --teacher: temperature T that divides the logits of teacher and student. The loss is
@@ -149,9 +142,9 @@ class RunConfig:
     # Folder of all runs; this one goes to OUTPUT/STUDY/NAME.
     output: Annotated[Path, Mark.BOOKKEEPING] = Path("runs")
     # Study to which this run belongs.
-    study: Annotated[str, FOLDER_NAME, NOT_EMPTY, Mark.BOOKKEEPING] = "single"
+    study: Annotated[str, values.FOLDER_NAME, values.NOT_EMPTY, Mark.BOOKKEEPING] = "single"
     # Name of the run; if empty, made from model, loss, seed and a hash of the options.
-    name: Annotated[str, FOLDER_NAME, Mark.BOOKKEEPING] = ""
+    name: Annotated[str, values.FOLDER_NAME, Mark.BOOKKEEPING] = ""
 
     # auto: $WANDB_MODE, else online if an API key is configured; offline: log to the run folder or
     # $WANDB_DIR. Without a key, online is offline too: nobody is asked for one.
@@ -198,10 +191,8 @@ class RunConfig:
         for name in options:
             if name not in kinds():
                 hint = suggestions.for_option(name, kinds())
-                raise UsageError(
-                    f"unknown option {flag(name)}{hint} (python train.py --help lists all)",
-                    name,
-                )
+                said = f"unknown option {flag(name)}{hint} (python train.py --help lists all)"
+                raise UsageError(said, name)
         return cls(**{name: convert(name, value) for name, value in options.items()})
 
     @cached_property
@@ -292,8 +283,7 @@ def neutral_values() -> dict[str, Any]:
     return {n: m.value for n in kinds() for m in marks(n) if isinstance(m, Neutral)}
 
 
-# Options that say where a run goes and how it is logged, not what it computes. They stay out of
-# the hash, so that a run that is moved or logged elsewhere remains the same run.
+# Options that stay out of the hash: a run that is moved or logged elsewhere remains the same.
 BOOKKEEPING = frozenset(name for name in kinds() if Mark.BOOKKEEPING in marks(name))
 
 

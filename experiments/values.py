@@ -66,6 +66,9 @@ def one_of(choices: Collection[str], *others: str) -> Rule:
     return Rule(text, lambda v: v in choices or v.startswith(prefixes), tuple(choices))
 
 
+FRACTION_OR_NUMBER = Rule(
+    "a fraction below 1, or a whole number of images", lambda v: v < 1 or v == int(v)
+)
 AT_LEAST_0 = Rule("at least 0", lambda v: v >= 0)
 AT_LEAST_1 = Rule("at least 1", lambda v: v >= 1)
 POSITIVE = Rule("a positive number", lambda v: 0 < v < math.inf)

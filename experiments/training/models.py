@@ -59,6 +59,8 @@ class CifarResNet(nn.Module):
         in_channels: channels of the images.
     """
 
+    block: type[nn.Module] = BasicBlock  # what the stages are made of
+
     def __init__(self, blocks: int, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
@@ -68,7 +70,7 @@ class CifarResNet(nn.Module):
         for stage, channels in enumerate((16, 32, 64)):
             for block in range(blocks):
                 stride = 2 if stage and not block else 1
-                layers.append(BasicBlock(width, channels, stride))
+                layers.append(self.block(width, channels, stride))
                 width = channels
         self.layers = nn.Sequential(*layers)
         self.fc = nn.Linear(width, num_classes)

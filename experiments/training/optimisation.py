@@ -41,7 +41,7 @@ def learning_rate(config: RunConfig, step: int, steps: int) -> float:
     return config.lr / 2 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def create(model: nn.Module, config: RunConfig, name: str = "sgd") -> torch.optim.Optimizer:
+def create(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """Create an optimizer, with weight decay on matrices and kernels only.
 
     Biases and the scale and shift of BatchNorm are vectors. Shrinking them does not regularise
@@ -52,7 +52,7 @@ def create(model: nn.Module, config: RunConfig, name: str = "sgd") -> torch.opti
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[name](groups, config)
+    return OPTIMIZERS["sgd"](groups, config)
 
 
 def sgd(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.SGD:

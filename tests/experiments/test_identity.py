@@ -34,8 +34,9 @@ def folder_run(data_dir, output="runs", **more):
 
 
 def as_of_old(run):
-    """The hash that the first version gave a run: over every option, the path of its images."""
-    identity = {k: v for k, v in run.to_dict().items() if k not in options.BOOKKEEPING}
+    """The hash that the first version gave a run: over its options, the path of its images."""
+    later = {*options.BOOKKEEPING, *options.neutral_values()}
+    identity = {k: v for k, v in run.to_dict().items() if k not in later}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
 
 
