@@ -17,7 +17,8 @@ from experiments.runs.state import State
 from experiments.study import grid as studies
 from experiments.study.board import DONE, StudyStatus
 from experiments.study.grid import Study
-from experiments.study.launchers import LAUNCHERS, Launch
+from experiments.study.launch import Launch
+from experiments.study.launchers import LAUNCHERS
 
 REFUSED = 2
 

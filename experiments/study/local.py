@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from analyze.errors import UsageError
 from analyze.runs.format import LOG
@@ -20,10 +19,8 @@ from experiments.runs import state
 from experiments.runs.state import State
 from experiments.study import worker
 from experiments.study.board import Board, StudyStatus
+from experiments.study.launch import Launch
 from experiments.study.processes import Job, share_of_threads, start_server
-
-if TYPE_CHECKING:
-    from experiments.study.launchers import Launch
 
 _TICK = 1.0  # seconds between two reads of the run folders
 _SIGNALS = {number.value: number.name for number in signal.Signals}
@@ -85,7 +82,7 @@ class LocalLauncher:
     settings = ""
 
     def run(self, launch: Launch) -> int:
-        """See `experiments.study.launchers.Launcher`. Also waits for runs trained elsewhere."""
+        """See `experiments.study.launch.Launcher`. Also waits for runs trained elsewhere."""
         study_status, todo = launch.study_status, launch.todo
         if todo or study_status.runs(State.RUNNING):
             study = study_status.study

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analyze.errors import UsageError
 from analyze.runs.format import read_json, write_json
@@ -24,10 +24,8 @@ from experiments.config import RunConfig
 from experiments.errors import last_line
 from experiments.study import worker
 from experiments.study.board import DONE
+from experiments.study.launch import Launch
 from experiments.study.processes import Job, share_of_threads, start_server
-
-if TYPE_CHECKING:
-    from experiments.study.launchers import Launch
 
 _MINUTES = 240
 _FEWEST_MINUTES = 5  # SLURM warns 90 s before the end; a job must train something before that
@@ -41,7 +39,7 @@ class SlurmLauncher:
     settings = "an option of sbatch: partition=gpu, time=120 (minutes), gpus_per_node=1, ..."
 
     def run(self, launch: Launch) -> int:
-        """See `experiments.study.launchers.Launcher`. Does not wait for the jobs."""
+        """See `experiments.study.launch.Launcher`. Does not wait for the jobs."""
         if not launch.todo:
             return launch.study_status.conclude()
         line = submit(
