@@ -26,10 +26,15 @@ class _Unbreakable(io.FileIO):
 
 def outlive_readers() -> None:
     """Let this process continue when nobody reads its output, as after ``| head -1``."""
-    for name in ("stdout", "stderr"):
+    for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:  # closed from the start
-            setattr(sys, name, io.TextIOWrapper(_unbreakable(os.open(os.devnull, os.O_WRONLY))))
+            # Else the next file or pipe that is opened gets its number, and what is printed.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, io.TextIOWrapper(_unbreakable(number)))
         elif type(stream) is io.TextIOWrapper:  # leave the streams of notebooks and tests alone
             stream.flush()
             pipe = _unbreakable(stream.fileno())

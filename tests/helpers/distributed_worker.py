@@ -104,3 +104,4 @@ def stop_and_resume(out):
 
 if __name__ == "__main__":
     {"weights": weights, "stop_and_resume": stop_and_resume}[sys.argv[1]](Path(sys.argv[2]))
+    distributed.leave()  # as train.py does: torch's threads must end before the process

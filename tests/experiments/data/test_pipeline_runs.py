@@ -185,3 +185,4 @@ if __name__ == "__main__":
     out = Path(sys.argv[1])
     assert train(RunConfig.from_options(TINY | EVERYTHING | {"output": out / "two"})) == 0
     torch.save(seen.by_image(), out / f"seen-{os.environ['RANK']}.pt")
+    distributed.leave()
