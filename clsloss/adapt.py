@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from clsloss.adapters import (
     Bound,
     Criterion,
+    CustomLoss,
     OneHot,
     OverClasses,
-    OwnLoss,
     PerBatchLoss,
     PerExampleLoss,
 )
@@ -40,7 +40,7 @@ def adapt(
     A subclass of `Loss` is instantiated unchanged. Any other criterion gets ``reduction="none"``
     and the class weights if it takes them, and is tried on a few examples of C classes:
 
-    - with a method ``per_example`` it becomes an `OwnLoss`,
+    - with a method ``per_example`` it becomes an `CustomLoss`,
     - with one value per example a `PerExampleLoss`,
     - with one number per batch a `PerBatchLoss`.
 
@@ -143,7 +143,7 @@ class _Stranger:
         if soft is None:
             soft = _are_values_and_weights(trial.call(method, soft=True), trial)
         check_flag("takes_probabilities", soft)
-        return OwnLoss(
+        return CustomLoss(
             own, weighted=self.weighted, takes_probabilities=soft, reduction=self.reduction
         )
 

@@ -71,7 +71,7 @@ class PerExampleLoss(Loss):
         return values if batch.soft else values.masked_fill(batch.ignored, 0.0)
 
 
-class OwnLoss(Loss):
+class CustomLoss(Loss):
     """A criterion with its own ``per_example(input, target) -> (values, weights)``.
 
     It is additive if the criterion also has ``example_weights(target)``, which returns those

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clsloss.batch import example_weights, mean, ratio
 from clsloss.checks import IGNORE_INDEX, check_integer, check_reduction, class_numbers
 
-REGISTER: dict[str, type[Loss]] = {}
+REGISTRY: dict[str, type[Loss]] = {}
 
 
 class Shared(TypedDict):
@@ -62,14 +62,14 @@ class Loss(nn.Module):
         """Registers the class under ``name``, if one is given."""
         super().__init_subclass__(**kwargs)
         if name:
-            known = REGISTER.get(name)
+            known = REGISTRY.get(name)
             # The same class may come again: a notebook's cell run twice, a module reloaded.
             if known and (known.__module__, known.__qualname__) != (
                 cls.__module__,
                 cls.__qualname__,
             ):
                 raise ValueError(f"the loss name {name!r} is taken by {known.__qualname__}")
-            REGISTER[name] = cls
+            REGISTRY[name] = cls
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from clsloss.adapt import adapt, is_class
-from clsloss.base import REGISTER, Loss
+from clsloss.base import REGISTRY, Loss
 from clsloss.batch import check_per_class
 from clsloss.checks import IGNORE_INDEX, check_integer, class_numbers
 from clsloss.combine import SumLoss
@@ -40,7 +40,7 @@ def names() -> list[str]:
         >>> "focal" in names()
         True
     """
-    return sorted(REGISTER)
+    return sorted(REGISTRY)
 
 
 def describe() -> str:
@@ -50,9 +50,9 @@ def describe() -> str:
         >>> describe().splitlines()[1].split(maxsplit=1)
         ['brier', 'Brier score, the squared error of the probabilities']
     """
-    heads = {name: _head(name, REGISTER[name]) for name in names()}
+    heads = {name: _head(name, REGISTRY[name]) for name in names()}
     width = max(map(len, heads.values())) + 2
-    return "\n".join(f"{heads[name]:{width}}{_summary(REGISTER[name])}" for name in names())
+    return "\n".join(f"{heads[name]:{width}}{_summary(REGISTRY[name])}" for name in names())
 
 
 def create(
@@ -125,7 +125,7 @@ def check(spec: str) -> Loss | None:
         (True, None)
     """
     terms = parse(spec)
-    if all(term.name in REGISTER for term in terms):
+    if all(term.name in REGISTRY for term in terms):
         return create(spec)
     for term in terms:
         try:
@@ -143,7 +143,7 @@ def _parse_term(text: str, spec: str) -> Term:
             f"a term of a loss is [NUMBER*]NAME[:key=value,...], got {text!r} in {spec!r}"
         )
     name, *parts = (part.strip() for part in rest.split(":"))
-    if parts and "=" not in parts[0] and name not in REGISTER:
+    if parts and "=" not in parts[0] and name not in REGISTRY:
         name = f"{name}:{parts.pop(0)}"
     settings: dict[str, object] = {}
     for pair in ":".join(parts).split(",") if parts else []:
@@ -192,7 +192,7 @@ def _in(place: str, error: Exception) -> ValueError:
 
 def _find(term: Term) -> Callable[..., Any]:
     """What a term names, which takes its settings."""
-    criterion = REGISTER[term.name] if term.name in REGISTER else load(term.name, names())
+    criterion = REGISTRY[term.name] if term.name in REGISTRY else load(term.name, names())
     known = _settings(criterion)
     for key in term.settings:
         if known is not None and key not in known:

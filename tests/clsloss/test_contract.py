@@ -30,7 +30,7 @@ import clsloss
 
 def test_every_loss_is_exported_as_function_and_class():
     for name in EVERY:
-        for part in (FUNCTIONS[name], clsloss.base.REGISTER[name]):
+        for part in (FUNCTIONS[name], clsloss.base.REGISTRY[name]):
             assert getattr(clsloss, part.__name__) is part
             assert part.__name__ in clsloss.__all__
 
@@ -47,7 +47,7 @@ def test_function_and_module_agree(name, soft, reduction):
 @pytest.mark.parametrize("name", EVERY)
 def test_function_and_module_have_the_same_settings_and_defaults(name):
     function = list(inspect.signature(FUNCTIONS[name]).parameters.values())[2:]
-    module = inspect.signature(clsloss.base.REGISTER[name]).parameters.values()
+    module = inspect.signature(clsloss.base.REGISTRY[name]).parameters.values()
     assert [(p.name, p.default) for p in function] == [(p.name, p.default) for p in module]
 
 
@@ -297,7 +297,7 @@ def test_repr_shows_tensors_of_settings():
 
 @pytest.mark.parametrize("name", HEART)
 def test_docstrings_say_what_a_user_needs(name):
-    for described in (FUNCTIONS[name], clsloss.base.REGISTER[name]):
+    for described in (FUNCTIONS[name], clsloss.base.REGISTRY[name]):
         assert described.__doc__
     text = FUNCTIONS[name].__doc__
     for section in ("Args:", "Returns:", "Raises:", "Example:"):

@@ -16,12 +16,12 @@ def python_blocks(path):
 
 @pytest.fixture
 def _leave_no_names():
-    from clsloss.base import REGISTER
+    from clsloss.base import REGISTRY
 
-    before = dict(REGISTER)
+    before = dict(REGISTRY)
     yield
-    REGISTER.clear()
-    REGISTER.update(before)
+    REGISTRY.clear()
+    REGISTRY.update(before)
 
 
 @pytest.mark.usefixtures("_leave_no_names")
@@ -44,5 +44,5 @@ def test_the_readme_has_a_line_for_each_loss():
     import clsloss
 
     text = "".join(code for _, code in python_blocks("clsloss/README.md"))
-    for cls in clsloss.base.REGISTER.values():
+    for cls in clsloss.base.REGISTRY.values():
         assert re.search(rf"^{cls.__name__}\(.*\)\(\w+, \w+\)", text, re.MULTILINE)

@@ -127,4 +127,4 @@ def test_a_named_subclass_is_known_everywhere():
             "Cubed(power=2, weight=[2, 1.5, 1, 0.5, 0], ignore_index=-100, reduction='sum')"
         )
     finally:
-        del clsloss.base.REGISTER["cubed"]
+        del clsloss.base.REGISTRY["cubed"]

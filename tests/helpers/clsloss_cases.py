@@ -9,21 +9,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import clsloss
-from clsloss.base import REGISTER
+from clsloss.base import REGISTRY
 
 # a busy machine is no fault of a loss
 DRAWS = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HEART = ("ce", "label_smoothing", "focal", "hinge", "nll", "kl")
 EVERY = tuple(clsloss.names())
-ADDITIVE = tuple(name for name in EVERY if REGISTER[name].additive)
-SOFT = tuple(name for name in EVERY if REGISTER[name].takes_probabilities)
-LOG_PROBS = tuple(name for name in EVERY if REGISTER[name].input_kind == "log_probs")
+ADDITIVE = tuple(name for name in EVERY if REGISTRY[name].additive)
+SOFT = tuple(name for name in EVERY if REGISTRY[name].takes_probabilities)
+LOG_PROBS = tuple(name for name in EVERY if REGISTRY[name].input_kind == "log_probs")
 
 
 def function_of(name):
     """The function that the docstring of a loss's class points to."""
-    cls = REGISTER[name]
+    cls = REGISTRY[name]
     return getattr(sys.modules[cls.__module__], re.search(r"see `(\w+)`", cls.__doc__)[1])
 
 
@@ -110,13 +110,13 @@ def cases(names=EVERY):
 
 def build(name, **settings):
     """The loss of that name."""
-    return REGISTER[name](**settings)
+    return REGISTRY[name](**settings)
 
 
 def variants(name):
     """Its default settings, and each other setting by itself; flags are found by their default."""
     choices = dict(SETTINGS.get(name, {}))
-    for key, parameter in inspect.signature(REGISTER[name]).parameters.items():
+    for key, parameter in inspect.signature(REGISTRY[name]).parameters.items():
         if isinstance(parameter.default, bool):
             choices[key] = [not parameter.default]
     return [{}, *({key: value} for key, values in choices.items() for value in values)]
