@@ -15,7 +15,7 @@ PACKAGES = {
 # The modules and folders of a package. Each imports what stands in the lines above its own.
 ORDER = {
     "analyze": (
-        ("errors", "home", "printing", "progress"),
+        ("cores", "errors", "home", "printing", "progress"),
         ("metrics",),
         ("runs",),
         ("comparison",),
@@ -36,7 +36,7 @@ ORDER = {
     ),
 }
 # What experiments takes of analyze.
-SHARED = ("errors", "home", "metrics", "printing", "runs.format")
+SHARED = ("cores", "errors", "home", "metrics", "printing", "runs.format")
 MOST_MODULES, MOST_LINES = 12, 300  # of a folder, beside its __init__; of a module
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from analyze import cores
 from analyze.errors import UsageError
 from experiments import image_files
 from experiments.image_files import SPLITS, File
-from experiments.machine import cores, locks
+from experiments.machine import locks
 from experiments.machine.progress import Progress
 
 _CHUNK = 500

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.machine import cores
+from analyze import cores
 
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD = -3, -1, -2
 

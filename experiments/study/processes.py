@@ -20,9 +20,9 @@ from multiprocessing.connection import Connection
 
 import psutil
 
+from analyze import cores
 from analyze.errors import UsageError
 from experiments.config import RunConfig
-from experiments.machine import cores
 from experiments.study import worker
 
 _FORKSERVER = get_context("forkserver")

@@ -1,7 +1,6 @@
 """Parallel work on many runs: threads for slow reading, processes for computing."""
 
 import multiprocessing
-import os
 import signal
 import sys
 import warnings
@@ -13,6 +12,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
+from analyze import cores
 from analyze.errors import UsageError
 from analyze.progress import track
 
@@ -67,7 +67,7 @@ def map_processes(
     Raises:
         UsageError: A process was killed.
     """
-    workers = min(at_most, len(items), _cores())
+    workers = min(at_most, len(items), cores.available())
     if workers < 2:
         yield from map(function, track(items, what))
         return
@@ -87,12 +87,6 @@ def map_processes(
         raise UsageError(f"{what}: a process was killed, perhaps for lack of memory") from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after an error, drop the remaining items
-
-
-def _cores() -> int:
-    """The number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _end_silently_on_interrupt() -> None:

@@ -58,7 +58,7 @@ def study(root):
 def test_each_run_is_read_once_and_scored_twice_and_the_next_time_not_at_all(
     tmp_path, monkeypatch, count, cores
 ):
-    monkeypatch.setattr(parallel, "_cores", lambda: cores)
+    monkeypatch.setattr(parallel.cores, "available", lambda: cores)
     root = study(tmp_path / "runs")
     first = build_report([root])
     assert count() == (6, 12)
@@ -82,7 +82,7 @@ def test_many_processes_find_what_one_finds(tmp_path, monkeypatch):
     runs = [read_run(folder) for folder in study(tmp_path).iterdir()]
     found = []
     for cores in (1, 3):
-        monkeypatch.setattr(parallel, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(parallel.cores, "available", lambda cores=cores: cores)
         found.append([(one.run.path, one.metrics, one.examples) for one in score_runs(runs)])
         for file in tmp_path.rglob(CACHED):
             file.unlink()
@@ -190,13 +190,13 @@ def refused(number):
     ("function", "message"), [(killed, "taking: a process was killed"), (refused, "^no 1$")]
 )
 def test_what_goes_wrong_in_a_process_is_told(monkeypatch, function, message):
-    monkeypatch.setattr(parallel, "_cores", lambda: 2)
+    monkeypatch.setattr(parallel.cores, "available", lambda: 2)
     with pytest.raises(UsageError, match=message):
         list(map_processes(function, [1, 2, 3], "taking", at_most=2))
 
 
 def test_results_come_in_order_from_other_processes(monkeypatch):
-    monkeypatch.setattr(parallel, "_cores", lambda: 2)
+    monkeypatch.setattr(parallel.cores, "available", lambda: 2)
     pids = list(map_processes(with_pid, range(4), "taking", at_most=2))
     assert [number for number, _ in pids] == [0, 1, 2, 3]
     assert os.getpid() not in {pid for _, pid in pids}
@@ -210,7 +210,7 @@ def with_pid(number):
 SLEEPER = """
 import time
 from analyze.runs.sources import parallel
-parallel._cores = lambda: 2
+parallel.cores.available = lambda: 2
 print("ready", flush=True)
 list(parallel.map_processes(time.sleep, [60] * 4, "sleeping", at_most=2))
 """
