@@ -34,6 +34,7 @@ def outlive_readers() -> None:
             if nowhere != number:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
+            os.set_inheritable(number, True)  # so that the processes we start have it, too
             setattr(sys, name, io.TextIOWrapper(_unbreakable(number)))
         elif type(stream) is io.TextIOWrapper:  # leave the streams of notebooks and tests alone
             stream.flush()
