@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, mean, widen
+from clsloss.batch import Batch, class_dim, mean, widen
 from clsloss.checks import IGNORE_INDEX
 
 Criterion = Callable[..., Any]
@@ -214,7 +214,7 @@ class OneHot(nn.Module):
     def forward(self, input: Tensor, target: Tensor) -> Any:  # noqa: ANN401
         """The criterion's value."""
         if not target.is_floating_point():
-            dim = _class_dim(input)
+            dim = class_dim(input)
             hot = F.one_hot(target, input.shape[dim]).movedim(-1, dim)
             target = hot.to(input.dtype)
         return self.criterion(input, target)
@@ -237,7 +237,7 @@ class OverClasses(nn.Module):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The mean or sum over the classes, (N, d1, ...)."""
         values: Tensor = self.criterion(input, target)
-        dim = _class_dim(input)
+        dim = class_dim(input)
         return values.mean(dim) if self.how == "mean" else values.sum(dim)
 
     def extra_repr(self) -> str:
@@ -251,7 +251,7 @@ def match_weights(criterion: object, input: Tensor) -> None:
     Class weights are all floating tensors (C,) that are not parameters, whether buffers or plain
     attributes.
     """
-    shape = (input.shape[_class_dim(input)],)
+    shape = (input.shape[class_dim(input)],)
     while isinstance(criterion, OneHot | OverClasses):
         criterion = criterion.criterion
     for part in criterion.modules() if isinstance(criterion, nn.Module) else [criterion]:
@@ -262,10 +262,6 @@ def match_weights(criterion: object, input: Tensor) -> None:
             differs = (value.dtype, value.device) != (input.dtype, input.device)
             if differs and value.is_floating_point() and value.shape == shape:
                 setattr(part, name, value.to(input))
-
-
-def _class_dim(input: Tensor) -> int:
-    return 1 if input.dim() > 1 else 0
 
 
 def _input_kind(criterion: object) -> Any:  # noqa: ANN401

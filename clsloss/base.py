@@ -7,12 +7,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsloss.batch import example_weights, mean, ratio
-from clsloss.checks import IGNORE_INDEX, check_integer, check_reduction, class_numbers
+from clsloss.batch import class_dim, example_weights, mean, ratio, widen
+from clsloss.checks import (
+    IGNORE_INDEX,
+    check_fraction,
+    check_integer,
+    check_reduction,
+    class_numbers,
+)
 
 REGISTRY: dict[str, type[Loss]] = {}
+
+PURPOSES = ("general", "calibration", "label noise", "long tail", "margins", "overlap")
+"""What losses are for, in the order in which `clsloss.describe` lists them."""
 
 
 class Shared(TypedDict):
@@ -45,6 +55,11 @@ class Loss(nn.Module):
         input_kind: what ``input`` must be.
         takes_probabilities: whether targets may be class probabilities of the input's shape.
         statistics_size: the length of `statistics` for C classes: (a, b) means a + b C.
+        pairwise: whether the loss of a batch is a sum over pairs of its examples. A trainer then
+            gathers the outputs of all processes.
+        purpose: what the loss is for, one of `PURPOSES`.
+        reading: how `log_probs` reads logits, in a few words: "softmax", or what it is instead.
+            None if the outputs mean no probabilities.
 
     Raises:
         ValueError: if the reduction is not one of the three, or weights are negative, NaN,
@@ -56,11 +71,18 @@ class Loss(nn.Module):
     input_kind: Literal["logits", "scores", "log_probs"] = "logits"
     takes_probabilities: bool = True
     statistics_size: tuple[int, int] = (2, 0)
+    pairwise: bool = False
+    purpose: str = "general"
+    reading: str | None = "softmax"
     weight: Tensor | None
 
-    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:  # noqa: ANN401
+    def __init_subclass__(cls, name: str = "", purpose: str = "", **kwargs: Any) -> None:  # noqa: ANN401
         """Registers the class under ``name``, if one is given."""
         super().__init_subclass__(**kwargs)
+        if purpose:
+            if purpose not in PURPOSES:
+                raise ValueError(f"purpose must be one of {', '.join(PURPOSES)}, got {purpose!r}")
+            cls.purpose = purpose
         if name:
             known = REGISTRY.get(name)
             # The same class may come again: a notebook's cell run twice, a module reloaded.
@@ -84,6 +106,39 @@ class Loss(nn.Module):
         self.register_buffer("weight", class_numbers("weight", weight))
         self.ignore_index = ignore_index
         self.reduction = reduction
+        self._progress = 0.0
+
+    @property
+    def progress(self) -> float:
+        """How far the run is, in [0, 1]: the share of its steps that are done.
+
+        A trainer sets it before each step. Losses with a schedule read it. It is not saved, since
+        it follows from the step.
+        """
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: float) -> None:
+        check_fraction("progress", progress)
+        self._progress = float(progress)
+
+    def log_probs(self, logits: Tensor) -> Tensor | None:
+        """The log-probabilities that the logits mean if they minimise this loss.
+
+        If a model's logits minimise the expected loss at class probabilities η, this gives log η.
+        It is the log-softmax for most losses. Class weights and settings such as α are not
+        undone: the minimiser is then the posterior under these weights.
+
+        Args:
+            logits: (N, C, d1, ...), or (C,) unbatched.
+
+        Returns:
+            log-probabilities of the same shape, float32 or wider; None if the loss has no such
+            reading (`reading` is None).
+        """
+        if self.reading is None:
+            return None
+        return F.log_softmax(widen(logits), class_dim(logits))
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of each example, class weight included; 0 where ignored.

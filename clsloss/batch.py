@@ -50,7 +50,7 @@ class Batch:
             raise TypeError(f"input must be floating, got {input.dtype}")
         if input.dim() == 0:
             raise ValueError("input must have shape (N, C, ...) or (C,), got a scalar")
-        self.dim = 1 if input.dim() > 1 else 0
+        self.dim = class_dim(input)
         self.classes = input.shape[self.dim]
         self.ignore_index = ignore_index
         self.soft = target.is_floating_point()
@@ -151,6 +151,11 @@ class Batch:
         if reduction != "mean":
             return values.sum() if reduction == "sum" else values
         return mean(values, example_weights(self.target, self.weight, self.ignore_index))
+
+
+def class_dim(tensor: Tensor) -> int:
+    """The dimension of the classes: 1, or 0 if unbatched."""
+    return 1 if tensor.dim() > 1 else 0
 
 
 def widen(tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsloss.base import Loss
-from clsloss.batch import widen
+from clsloss.batch import class_dim, widen
 from clsloss.checks import check_positive
 
 
@@ -113,7 +113,7 @@ class SumLoss(Loss):
     def _input_of(self, term: Loss, input: Tensor) -> Tensor:
         if term.input_kind != "log_probs" or self.input_kind == "log_probs":
             return input
-        return F.log_softmax(widen(input), 1 if input.dim() > 1 else 0)
+        return F.log_softmax(widen(input), class_dim(input))
 
     def _sum(self, parts: list[Tensor]) -> Tensor:
         weighted = (a * part for a, part in zip(self.coefficients, parts, strict=True))

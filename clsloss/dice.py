@@ -70,7 +70,7 @@ def _parts(both: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tenso
     return 2 * both, predicted + true - 2 * both
 
 
-class DiceLoss(OverlapLoss, name="dice"):
+class DiceLoss(OverlapLoss, name="dice", purpose="overlap"):
     """Dice loss over the batch, or over each image; see `dice_loss`."""
 
     def __init__(

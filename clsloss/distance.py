@@ -116,7 +116,7 @@ class BrierLoss(Loss, name="brier"):
         return brier_loss(input, target, **self.shared)
 
 
-class MAELoss(Loss, name="mae"):
+class MAELoss(Loss, name="mae", purpose="label noise"):
     """Absolute error of the probabilities; see `mae_loss`."""
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:

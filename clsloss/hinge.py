@@ -71,7 +71,7 @@ def crammer_singer_loss(
     return batch.reduce(batch.weigh(values), reduction)
 
 
-class CrammerSingerLoss(Loss, name="hinge"):
+class CrammerSingerLoss(Loss, name="hinge", purpose="margins"):
     """Crammer and Singer's hinge loss of scores with class indices; see `crammer_singer_loss`."""
 
     input_kind = "scores"

@@ -77,7 +77,7 @@ def _parts(
     return both, alpha * (predicted - both) + beta * (true - both)
 
 
-class TverskyLoss(OverlapLoss, name="tversky"):
+class TverskyLoss(OverlapLoss, name="tversky", purpose="overlap"):
     """Tversky loss over the batch, or over each image; see `tversky_loss`."""
 
     def __init__(

@@ -4,6 +4,9 @@ import inspect
 import re
 import sys
 
+import clsloss_references_calibration as calibration
+import clsloss_references_label_noise as label_noise
+import clsloss_references_long_tail as long_tail
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -38,6 +41,9 @@ SETTINGS = {
     "sigmoid_focal": {"gamma": [0.0, 0.5, 2.0], "alpha": [None, 0.0, 0.25, 1]},
     "dice": {"smooth": [0.0, 1.0], "squared": [False, True]},
     "tversky": {"alpha": [0.0, 0.3, 2.0], "beta": [0.2, 1], "smooth": [0.0, 1.0]},
+    **calibration.SETTINGS,
+    **label_noise.SETTINGS,
+    **long_tail.SETTINGS,
 }
 
 

@@ -4,6 +4,9 @@ Each takes logits z (M, C), targets q (M, C) with class indices as one-hot rows,
 w (C,), and gives the M values. `expected` brings any shape to that form and averages.
 """
 
+import clsloss_references_calibration
+import clsloss_references_label_noise
+import clsloss_references_long_tail
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax, xlogy
 
@@ -86,12 +89,23 @@ def rows(logits, target, ignore_index=-100):
     return z, np.eye(classes)[np.where(counts, y, 0)], counts
 
 
+def reference(name):
+    """The function above, or in the modules of the other families, with the loss's name."""
+    families = (
+        clsloss_references_calibration,
+        clsloss_references_label_noise,
+        clsloss_references_long_tail,
+    )
+    found = [vars(module)[name] for module in families if name in vars(module)]
+    return found[0] if found else globals()[name]
+
+
 def expected(name, logits, target, weight=None, ignore_index=-100, **settings):
     """(values, weights) of the examples, both of shape (M,)."""
     z, q, counts = rows(logits, target, ignore_index)
     w = np.ones(z.shape[1]) if weight is None else weight.double().numpy()
     divisor = np.ones(len(z)) if target.is_floating_point() else q @ w
-    values = globals()[name](z, q, w, **settings)
+    values = reference(name)(z, q, w, **settings)
     return counts * values, counts * divisor
 
 
@@ -103,4 +117,4 @@ def expected_overlap(name, logits, target, weight=None, ignore_index=-100, **set
     if not w[present].sum():
         return 0.0
     p = softmax(z[counts], 1)[:, present]
-    return globals()[name](p, q[:, present], w[present], **settings)
+    return reference(name)(p, q[:, present], w[present], **settings)

@@ -1,0 +1,1 @@
+"""Losses for classes of unequal size."""
