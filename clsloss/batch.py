@@ -94,6 +94,14 @@ class Batch:
         return self.target == self.ignore_index
 
     @property
+    def has_ignored(self) -> bool:
+        """Whether a label is ignored; true where that cannot be read. For class indices."""
+        try:
+            return not readable(self.target) or bool(self.ignored.any())
+        except RuntimeError:  # under vmap, values cannot be read
+            return True
+
+    @property
     def index(self) -> Tensor:
         """The labels, 0 where ignored, with a class dimension of size 1. For class indices."""
         return self.target.masked_fill(self.ignored, 0).unsqueeze(self.dim)

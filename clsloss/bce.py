@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, check_per_class, inner_product
+from clsloss.batch import Batch, check_per_class, inner_product, product
 from clsloss.checks import (
     IGNORE_INDEX,
     check_fraction,
@@ -62,23 +63,67 @@ def one_vs_rest_bce_loss(
     """
     check_fraction("smoothing", smoothing, below_one=True)
     batch = Batch(input, target, weight, ignore_index)
+    positive = _checked(pos_weight, batch)
+    if not batch.soft and not smoothing:
+        if isinstance(positive, Tensor):
+            positive = batch.at_labels(positive)
+        return batch.reduce(one_vs_rest_at_labels(batch, rejection_loss, positive), reduction)
     q = batch.smoothed(smoothing)
-    if pos_weight is None:
+    if positive is None:
         return batch.reduce(one_vs_rest(batch, q), reduction)
-    positive = q * _positive_factor(pos_weight, batch)
-    return batch.reduce(one_vs_rest(batch, positive, 1 - q + positive), reduction)
+    factor = q * (batch.spread(positive) if isinstance(positive, Tensor) else positive)
+    return batch.reduce(one_vs_rest(batch, factor, 1 - q + factor), reduction)
 
 
-def _positive_factor(pos_weight: float | Tensor, batch: Batch) -> Tensor | float:
+def _checked(pos_weight: float | Tensor | None, batch: Batch) -> Tensor | float | None:
     if isinstance(pos_weight, Tensor):
         check_per_class("pos_weight", pos_weight, batch.classes)
-        return batch.spread(pos_weight)
-    check_not_negative("pos_weight", pos_weight)
+    elif pos_weight is not None:
+        check_not_negative("pos_weight", pos_weight)
     return pos_weight
 
 
+def rejection_loss(z: Tensor) -> Tensor:
+    """-log σ(-z) = softplus(z), the binary cross-entropy of a class that is not true."""
+    # torch's own BCE kernel silently drops the tangents of weights. softplus becomes linear at its
+    # threshold, by default 20, where a double still sees the difference; at 50 it no longer does.
+    return F.softplus(z, threshold=50)
+
+
+def one_vs_rest_at_labels(
+    batch: Batch,
+    rejection: Callable[[Tensor], Tensor],
+    positive: Tensor | float | None = None,
+    negative: float = 1.0,
+) -> Tensor:
+    """A loss of each class against the rest, where each example has one label.
+
+    Formula:
+        1 / C (w_y a_y f(-z_y) + b Σ_{c≠y} w_c f(z_c))  and 0 where ignored
+
+    Args:
+        batch: the call, with class indices.
+        rejection: f, the loss of a class that is not true: 0 at -inf, infinite at inf.
+        positive: a_y, of the labels' shape, or one number; None for 1.
+        negative: b.
+
+    Returns:
+        (N, d1, ...).
+    """
+    # Computed apart from the others, the label's term keeps its precision where it is small.
+    others = batch.logits.scatter(batch.dim, batch.index, -math.inf)
+    rest = negative * batch.weighted(rejection(others)).sum(batch.dim)
+    own = batch.own()
+    masked = own == -math.inf  # inf - inf in a rejection would be NaN
+    own = rejection(-own.masked_fill(masked, 0.0)).masked_fill(masked, math.inf)
+    if positive is not None:
+        own = product(positive, own)
+    values = (batch.weigh(own) + rest) / batch.classes
+    return values.masked_fill(batch.ignored, 0.0)
+
+
 def one_vs_rest(batch: Batch, positive: Tensor, both: Tensor | None = None) -> Tensor:
-    """The sum that `one_vs_rest_bce_loss` and `sigmoid_focal_loss` share.
+    """The sum that `one_vs_rest_bce_loss` and `sigmoid_focal_loss` share for any targets.
 
     Formula:
         -1 / C Σ_c w_c (a_c log σ(z_c) + b_c log σ(-z_c))  and 0 where ignored
@@ -91,10 +136,8 @@ def one_vs_rest(batch: Batch, positive: Tensor, both: Tensor | None = None) -> T
     Returns:
         (N, d1, ...).
     """
-    # -log σ(-z) = softplus(z) and -log σ(z) = softplus(z) - z. torch's own BCE kernel silently
-    # drops the tangents of weights. softplus becomes linear at its threshold, by default 20,
-    # where a double still sees the difference; at 50 it no longer does.
-    rest = F.softplus(batch.logits, threshold=50)
+    # -log σ(z) = softplus(z) - z
+    rest = rejection_loss(batch.logits)
     rest = batch.weighted(rest if both is None else both * rest)
     own = inner_product(batch.weighted(positive), batch.logits, batch.dim)
     values = (rest.sum(batch.dim) - own) / batch.classes

@@ -50,8 +50,12 @@ def brier_loss(
         tensor(0.1250)
     """
     batch = Batch(input, target, weight, ignore_index)
-    values = (F.softmax(batch.logits, batch.dim) - batch.q).square().sum(batch.dim)
-    return _weighted(values, batch, reduction)
+    p = F.softmax(batch.logits, batch.dim)
+    if batch.soft:
+        error = p - batch.q
+    else:
+        error = p.scatter_add(batch.dim, batch.index, -torch.ones_like(p.narrow(batch.dim, 0, 1)))
+    return _weighted(error.square().sum(batch.dim), batch, reduction)
 
 
 def mae_loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from clsloss.base import Loss
 from clsloss.batch import Batch, check_per_class, inner_product, least, without_impossible
-from clsloss.bce import one_vs_rest
+from clsloss.bce import one_vs_rest, one_vs_rest_at_labels, rejection_loss
 from clsloss.checks import (
     IGNORE_INDEX,
     check_fraction,
@@ -133,6 +134,11 @@ def sigmoid_focal_loss(
     if alpha is not None:
         check_fraction("alpha", alpha)
     batch = Batch(input, target, weight, ignore_index)
+    if not batch.soft:
+        positive, negative = (None, 1.0) if alpha is None else (alpha, 1 - alpha)
+        rejection = partial(_focal_rejection, gamma) if gamma else rejection_loss
+        values = one_vs_rest_at_labels(batch, rejection, positive, negative)
+        return batch.reduce(values, reduction)
     z, q = batch.logits, batch.q
     factor: Tensor | float = 1.0
     if gamma:
@@ -143,6 +149,13 @@ def sigmoid_focal_loss(
     if not isinstance(factor, Tensor):
         return batch.reduce(one_vs_rest(batch, q), reduction)
     return batch.reduce(one_vs_rest(batch, factor * q, factor), reduction)
+
+
+def _focal_rejection(gamma: float, z: Tensor) -> Tensor:
+    """-σ(z)^γ log σ(-z), the binary focal loss of a class that is not true."""
+    rejection = rejection_loss(z)
+    # log σ(z) = z + log σ(-z). The power of σ(z) itself has infinite derivatives at 0 for γ < 2.
+    return torch.exp(gamma * (z - rejection)) * rejection
 
 
 def _focus(log_p: Tensor, gamma: float) -> Tensor | float:

@@ -28,15 +28,26 @@ def overlap_sums(batch: Batch, per_image: bool, squared: bool = False) -> Tensor
     Returns:
         (3, C), or (N, 3, C) per image.
     """
-    p, q = F.softmax(batch.logits, batch.dim), batch.q
-    if not batch.soft:
-        p = p.masked_fill(batch.ignored.unsqueeze(batch.dim), 0.0)
-    terms = [p * q, p.square(), q.square()] if squared else [p * q, p, q]
+    p = F.softmax(batch.logits, batch.dim)
     pixels = [*range(batch.dim + 1, p.dim())]
     if batch.dim and not per_image:
         pixels.append(0)
-    # torch takes an empty list of dimensions to mean all of them
-    return torch.stack([term.sum(pixels) if pixels else term for term in terms], -2)
+
+    def total(term: Tensor) -> Tensor:
+        # torch takes an empty list of dimensions to mean all of them
+        return term.sum(pixels) if pixels else term
+
+    if batch.soft:
+        both, true = p * batch.q, batch.q.square() if squared else batch.q
+    else:
+        if batch.has_ignored:
+            p = p.masked_fill(batch.ignored.unsqueeze(batch.dim), 0.0)
+        true = batch.q
+        both = torch.zeros_like(p).scatter(
+            batch.dim, batch.index, p.gather(batch.dim, batch.index)
+        )
+    predicted = p.square() if squared else p
+    return torch.stack([total(both), total(predicted), total(true)], -2)
 
 
 def reduce_overlap(
