@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clsloss.adapters import (
-    Bound,
-    Criterion,
-    CustomLoss,
-    OneHot,
-    OverClasses,
-    PerBatchLoss,
-    PerExampleLoss,
-)
+from clsloss.adapters import CustomLoss, PerBatchLoss, PerExampleLoss
 from clsloss.base import Loss, argument_names
 from clsloss.checks import IGNORE_INDEX, check_flag, check_reduction
-from clsloss.trial import WAY_OUT, Trial, is_scalar
+from clsloss.criterion import Bound, Criterion, OneHot, OverClasses, declared
+from clsloss.trial import WAY_OUT, ClassesNeeded, Trial, is_scalar
 
 Form = Callable[[Criterion], Criterion]
 
@@ -34,6 +28,7 @@ def adapt(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
     classes: int | None = None,
+    class_counts: Tensor | None = None,
 ) -> Loss:
     """Any loss as a `Loss`, with as much of the contract as can be kept exactly.
 
@@ -48,27 +43,56 @@ def adapt(
     class are averaged or summed over the classes, as the criterion itself does, by default or
     with reduction "mean".
 
+    Arguments named ``classes`` and ``class_counts`` that the settings do not give are filled with
+    C and with the number of training examples of each class.
+
     Args:
         criterion: a class to instantiate, a function, or an instance.
         settings: keyword arguments of the class or function.
         weight: class weights (C,).
         ignore_index: the label of examples that do not count.
         reduction: "mean", "sum" or "none".
-        classes: C. The default is the number of weights, or else ten.
+        classes: C. The default is the number of weights or counts, or else ten.
+        class_counts: the number of training examples of each class, (C,).
 
     Raises:
         TypeError: if the settings do not fit.
         ValueError: if the criterion takes neither class indices (N) nor probabilities (N, C) with
             logits (N, C), returns neither a scalar nor a value per example, or cannot have the
             reduction.
-        ClassesNeeded: if the number of classes may be the reason and was not given.
+        ClassesNeeded: if the number of classes may be the reason and was not given, or the loss
+            needs it or the counts.
     """
     check_reduction(reduction)
+    settings = _filled(criterion, settings, classes, class_counts)
     stranger = _Stranger(criterion, settings, weight, ignore_index, reduction)
-    trial = Trial(classes if weight is None else len(weight), weight)
+    trial = Trial(classes, weight)
     if isinstance(criterion, type) and issubclass(criterion, Loss):
-        return stranger.as_it_is(trial)
-    return stranger.with_own_values(trial) or stranger.adapted(trial)
+        loss = stranger.as_it_is(trial)
+    else:
+        loss = stranger.with_own_values(trial) or stranger.adapted(trial)
+    trial.check_log_probs(loss)
+    return loss
+
+
+def _filled(
+    criterion: Criterion,
+    settings: dict[str, Any],
+    classes: int | None,
+    class_counts: Tensor | None,
+) -> dict[str, Any]:
+    """The settings with what the criterion asks to know of the data: C and the class counts."""
+    filled = dict(settings)
+    parameters = inspect.signature(criterion).parameters
+    for name, value in (("classes", classes), ("class_counts", class_counts)):
+        if name not in parameters or name in settings:
+            continue
+        if value is not None:
+            filled[name] = value
+        elif parameters[name].default is inspect.Parameter.empty:
+            what = "the number of classes" if name == "classes" else "the examples of each class"
+            raise ClassesNeeded(f"needs {what}: give them, create(..., {name}=...)")
+    return filled
 
 
 @dataclass(frozen=True)
@@ -171,6 +195,9 @@ class _Stranger:
         output = trial.call(own)
         if not trial.is_per_example(output):
             return None
+        if declared(own, "pairwise", False):
+            rule = "a pairwise loss must return one number for the batch"
+            raise ValueError(f"{rule}, got one for each example")
         _check_gradient(output)
         return PerExampleLoss(
             own,

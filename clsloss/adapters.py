@@ -3,21 +3,80 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsloss.base import Loss
-from clsloss.batch import Batch, class_dim, mean, widen
+from clsloss.base import OWN_READING, Loss
+from clsloss.batch import Batch, mean, widen
 from clsloss.checks import IGNORE_INDEX
+from clsloss.criterion import Criterion, declared, match_class_numbers, unwrapped
 
-Criterion = Callable[..., Any]
-INPUT_KINDS = ("logits", "scores", "log_probs")
+INPUT_KINDS = ("logits", "scores", "log_probs", "cosines")
 
 
-class PerExampleLoss(Loss):
+class Adapter(Loss):
+    """A criterion that is not ours; the base of the adapters.
+
+    The criterion may have any of these, which then become those of the loss: ``input_kind``,
+    ``pairwise``, ``log_probs(logits)`` with ``reading``, ``progress``, and
+    ``after_validation(logits, target)``.
+
+    Args:
+        criterion: any callable. If it is a module, it is registered as a child.
+        weighted: whether it has class weights.
+        takes_probabilities: whether targets may be class probabilities.
+        weight, ignore_index, reduction: as in `Loss`.
+    """
+
+    def __init__(
+        self,
+        criterion: Any,  # noqa: ANN401
+        *,
+        weighted: bool,
+        takes_probabilities: bool,
+        weight: Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
+        self.criterion = criterion
+        self.weighted = weighted
+        self.takes_probabilities = takes_probabilities
+        self.input_kind = _input_kind(criterion)
+        self.pairwise = bool(declared(criterion, "pairwise", False))
+        self.reading = _reading(criterion, self.input_kind)
+
+    def components(self) -> Sequence[Any]:
+        """The criterion, without what `create` has wrapped around it."""
+        return (unwrapped(self.criterion),)
+
+    def log_probs(self, logits: Tensor) -> Tensor | None:
+        """What the criterion's own ``log_probs`` returns, if it has one."""
+        own = declared(self.criterion, "log_probs", None)
+        if self.reading is None or not callable(own):
+            return super().log_probs(logits)
+        log_probs: Tensor = own(widen(logits))
+        return log_probs
+
+    def set_weight(self, weight: Tensor) -> None:
+        """Replaces the class weights, in the criterion if it applies them itself."""
+        if not self.weighted:
+            super().set_weight(weight)
+            return
+        criterion = unwrapped(self.criterion)
+        kept = getattr(criterion, "weight", None)
+        if not isinstance(kept, Tensor) or kept.shape != weight.shape:
+            rule = "must keep its class weights as `weight`, so that they can change during a run"
+            raise ValueError(f"{type(criterion).__name__} {rule}")
+        criterion.weight = weight.to(kept)
+        if self.weight is not None:
+            super().set_weight(weight)
+
+
+class PerExampleLoss(Adapter):
     """A criterion with one value per example. Mean, weights and ignored labels are handled here.
 
     The criterion gets the input in float32 or wider. Ignored examples are replaced by equal logits
@@ -44,11 +103,14 @@ class PerExampleLoss(Loss):
         ignore_index: int = IGNORE_INDEX,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
-        self.criterion = criterion
-        self.weighted = weighted
-        self.takes_probabilities = takes_probabilities
-        self.input_kind = _input_kind(criterion)
+        super().__init__(
+            criterion,
+            weighted=weighted,
+            takes_probabilities=takes_probabilities,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+        )
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The criterion's value of each example, class weight included; 0 where ignored."""
@@ -59,8 +121,7 @@ class PerExampleLoss(Loss):
             uniform = -math.log(batch.classes)  # valid both as logits and as log-probabilities
             logits = logits.masked_fill(batch.ignored.unsqueeze(batch.dim), uniform)
             labels = batch.index.squeeze(batch.dim)
-        if self.weighted:
-            match_weights(self.criterion, logits)
+        match_class_numbers(self.criterion, logits)
         values: Tensor = self.criterion(logits, labels)
         expected = target.select(batch.dim, 0).shape if batch.soft else target.shape
         if values.shape != expected:
@@ -71,7 +132,7 @@ class PerExampleLoss(Loss):
         return values if batch.soft else values.masked_fill(batch.ignored, 0.0)
 
 
-class CustomLoss(Loss):
+class CustomLoss(Adapter):
     """A criterion with its own ``per_example(input, target) -> (values, weights)``.
 
     It is additive if the criterion also has ``example_weights(target)``, which returns those
@@ -92,18 +153,18 @@ class CustomLoss(Loss):
         takes_probabilities: bool = True,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(reduction=reduction)
-        self.criterion = criterion
-        self.weighted = weighted
-        self.input_kind = _input_kind(criterion)
-        self.takes_probabilities = takes_probabilities
+        super().__init__(
+            criterion,
+            weighted=weighted,
+            takes_probabilities=takes_probabilities,
+            reduction=reduction,
+        )
         self.additive = callable(getattr(criterion, "example_weights", None))
 
     def per_example(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The criterion's values and weights."""
         logits = widen(input)
-        if self.weighted:
-            match_weights(self.criterion, logits)
+        match_class_numbers(self.criterion, logits)
         values, weights = self.criterion.per_example(logits, target)
         return values, weights
 
@@ -124,7 +185,7 @@ class CustomLoss(Loss):
         return mean(values, weights)
 
 
-class PerBatchLoss(Loss):
+class PerBatchLoss(Adapter):
     """A criterion with one number per batch, and nothing for parts of a batch.
 
     Args:
@@ -148,131 +209,46 @@ class PerBatchLoss(Loss):
         takes_probabilities: bool = True,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(reduction=reduction)
+        super().__init__(
+            criterion,
+            weighted=weighted,
+            takes_probabilities=takes_probabilities,
+            reduction=reduction,
+        )
         if reduction != "mean":
             rule = "a loss with one number per batch has reduction 'mean' only"
             raise ValueError(f"{rule}, got {reduction!r}")
-        self.criterion = criterion
-        self.weighted = weighted
-        self.takes_probabilities = takes_probabilities
-        self.input_kind = _input_kind(criterion)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The criterion's number."""
         logits = widen(input)
-        if self.weighted:
-            match_weights(self.criterion, logits)
+        match_class_numbers(self.criterion, logits)
         value: Tensor = self.criterion(logits, target)
         if value.dim():
             raise ValueError(f"the loss must return a scalar, got shape {tuple(value.shape)}")
         return value
 
 
-class Bound(nn.Module):
-    """A function with its settings.
-
-    Args:
-        function: ``function(input, target, **settings)``.
-        settings: its keyword arguments.
-        weight: class weights (C,) for its argument ``weight``, kept as a buffer; None for its
-            default.
-    """
-
-    weight: Tensor | None
-
-    def __init__(
-        self, function: Criterion, settings: dict[str, Any], weight: Tensor | None = None
-    ) -> None:
-        super().__init__()
-        self.function = function
-        self.settings = settings
-        self.register_buffer("weight", weight)
-
-    def forward(self, input: Tensor, target: Tensor) -> Any:  # noqa: ANN401
-        """The function's value."""
-        weights = {} if self.weight is None else {"weight": self.weight}
-        return self.function(input, target, **self.settings, **weights)
-
-    def extra_repr(self) -> str:
-        """The function's name and its settings."""
-        name = getattr(self.function, "__qualname__", repr(self.function))
-        return ", ".join([name, *(f"{key}={value}" for key, value in self.settings.items())])
-
-
-class OneHot(nn.Module):
-    """A criterion that takes only probabilities. Class indices become one-hot rows.
-
-    Args:
-        criterion: ``criterion(input, target)`` with targets of the input's shape.
-    """
-
-    def __init__(self, criterion: Criterion) -> None:
-        super().__init__()
-        self.criterion = criterion
-        self.input_kind = _input_kind(criterion)
-
-    def forward(self, input: Tensor, target: Tensor) -> Any:  # noqa: ANN401
-        """The criterion's value."""
-        if not target.is_floating_point():
-            dim = class_dim(input)
-            hot = F.one_hot(target, input.shape[dim]).movedim(-1, dim)
-            target = hot.to(input.dtype)
-        return self.criterion(input, target)
-
-
-class OverClasses(nn.Module):
-    """A criterion with one value per example and class, reduced over the classes.
-
-    Args:
-        criterion: ``criterion(input, target)`` returns (N, C, d1, ...).
-        how: "mean" or "sum".
-    """
-
-    def __init__(self, criterion: Criterion, how: str) -> None:
-        super().__init__()
-        self.criterion = criterion
-        self.how = how
-        self.input_kind = _input_kind(criterion)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean or sum over the classes, (N, d1, ...)."""
-        values: Tensor = self.criterion(input, target)
-        dim = class_dim(input)
-        return values.mean(dim) if self.how == "mean" else values.sum(dim)
-
-    def extra_repr(self) -> str:
-        """How it reduces."""
-        return f"how={self.how!r}"
-
-
-def match_weights(criterion: object, input: Tensor) -> None:
-    """Moves a criterion's class weights to the input's dtype and device, as torch requires.
-
-    Class weights are all floating tensors (C,) that are not parameters, whether buffers or plain
-    attributes.
-    """
-    shape = (input.shape[class_dim(input)],)
-    while isinstance(criterion, OneHot | OverClasses):
-        criterion = criterion.criterion
-    for part in criterion.modules() if isinstance(criterion, nn.Module) else [criterion]:
-        kept = {**getattr(part, "__dict__", {}), **getattr(part, "_buffers", {})}
-        for name, value in kept.items():
-            if not isinstance(value, Tensor) or isinstance(value, nn.Parameter):
-                continue
-            differs = (value.dtype, value.device) != (input.dtype, input.device)
-            if differs and value.is_floating_point() and value.shape == shape:
-                setattr(part, name, value.to(input))
+def _reading(criterion: object, input_kind: str) -> str | None:
+    """How the criterion reads its outputs: as it declares, else by softmax, but not scores."""
+    if callable(declared(criterion, "log_probs", None)):
+        reading = declared(criterion, "reading", OWN_READING)
+        if reading is not None and not isinstance(reading, str):
+            raise ValueError(f"reading must say in words what log_probs is, got {reading!r}")
+        return reading
+    return None if input_kind == "scores" else "softmax"
 
 
 def _input_kind(criterion: object) -> Any:  # noqa: ANN401
     """The kind of input that the criterion declares; else what torch's own take, or logits."""
+    criterion = unwrapped(criterion)
     function = getattr(criterion, "function", None)
     likely = "logits"
     if isinstance(criterion, nn.NLLLoss) or function is F.nll_loss:
         likely = "log_probs"
     elif isinstance(criterion, nn.MultiMarginLoss) or function is F.multi_margin_loss:
         likely = "scores"  # a margin has no scale that a softmax could read
-    kind = getattr(criterion, "input_kind", likely)
+    kind = declared(criterion, "input_kind", likely)
     if kind not in INPUT_KINDS:
         raise ValueError(f"input_kind must be one of {', '.join(INPUT_KINDS)}, got {kind!r}")
     return kind

@@ -24,6 +24,9 @@ REGISTRY: dict[str, type[Loss]] = {}
 PURPOSES = ("general", "calibration", "label noise", "long tail", "margins", "overlap")
 """What losses are for, in the order in which `clsloss.describe` lists them."""
 
+OWN_READING = "its own log_probs"
+"""The reading of a loss that defines `log_probs` and does not say what it is."""
+
 
 class Shared(TypedDict):
     """The settings that every function takes, as `Loss.values` passes them."""
@@ -52,7 +55,8 @@ class Loss(nn.Module):
     Attributes:
         additive: whether the mean is Σ values / Σ weights over examples.
         per_batch: whether there is only ``forward``, with nothing for parts of a batch.
-        input_kind: what ``input`` must be.
+        input_kind: what ``input`` must be: "logits", "log_probs" (normalised), "scores" (of no
+            scale that a softmax could read) or "cosines" (cosine similarities, in [-1, 1]).
         takes_probabilities: whether targets may be class probabilities of the input's shape.
         statistics_size: the length of `statistics` for C classes: (a, b) means a + b C.
         pairwise: whether the loss of a batch is a sum over pairs of its examples. A trainer then
@@ -68,7 +72,7 @@ class Loss(nn.Module):
 
     additive: bool = True
     per_batch: bool = False
-    input_kind: Literal["logits", "scores", "log_probs"] = "logits"
+    input_kind: Literal["logits", "scores", "log_probs", "cosines"] = "logits"
     takes_probabilities: bool = True
     statistics_size: tuple[int, int] = (2, 0)
     pairwise: bool = False
@@ -79,6 +83,10 @@ class Loss(nn.Module):
     def __init_subclass__(cls, name: str = "", purpose: str = "", **kwargs: Any) -> None:  # noqa: ANN401
         """Registers the class under ``name``, if one is given."""
         super().__init_subclass__(**kwargs)
+        if "log_probs" in vars(cls) and cls.reading == "softmax":
+            cls.reading = OWN_READING
+        if cls.pairwise:
+            cls.additive, cls.per_batch = False, True
         if purpose:
             if purpose not in PURPOSES:
                 raise ValueError(f"purpose must be one of {', '.join(PURPOSES)}, got {purpose!r}")
@@ -121,6 +129,42 @@ class Loss(nn.Module):
     def progress(self, progress: float) -> None:
         check_fraction("progress", progress)
         self._progress = float(progress)
+        for part in self.components():
+            if hasattr(part, "progress"):
+                part.progress = self._progress
+
+    def components(self) -> Sequence[Any]:
+        """The criteria that this loss is made of: the terms of a sum, or the criterion adapted."""
+        return ()
+
+    def after_validation(self, logits: Tensor, target: Tensor) -> None:
+        """Called after each epoch with the outputs for the validation images. By default nothing.
+
+        A loss that learns from them, such as `AdaFocalLoss`, changes its buffers. The trainer
+        calls it on every process with the same tensors, copies the buffers of the main process to
+        the others, and saves them in the checkpoint of the epoch.
+
+        Args:
+            logits: (N, C), float32; log-probabilities if the loss takes those.
+            target: class indices (N,), int64.
+        """
+        for part in self.components():
+            if callable(method := getattr(part, "after_validation", None)):
+                method(logits, target)
+
+    def set_weight(self, weight: Tensor) -> None:
+        """Replaces the class weights, in place: for weights that change during a run.
+
+        Args:
+            weight: (C,), for a loss that was made with class weights.
+
+        Raises:
+            ValueError: if the loss has no class weights, or a criterion that is not ours does not
+                keep them as ``weight``.
+        """
+        if self.weight is None:
+            raise ValueError(f"{type(self).__name__} was made without class weights to replace")
+        self.weight.copy_(weight)
 
     def log_probs(self, logits: Tensor) -> Tensor | None:
         """The log-probabilities that the logits mean if they minimise this loss.

@@ -127,8 +127,7 @@ class Batch:
 
     def spread(self, vector: Tensor) -> Tensor:
         """A vector (C,) in the logits' dtype, shaped to broadcast along the classes."""
-        trailing = self.logits.dim() - self.dim - 1
-        return vector.to(self.logits.dtype).reshape(-1, *(1,) * trailing)
+        return spread(vector, self.logits)
 
     def at_labels(self, vector: Tensor) -> Tensor:
         """A vector (C,) read at each label, 0 where ignored: (N, d1, ...). For class indices."""
@@ -164,6 +163,12 @@ class Batch:
 def class_dim(tensor: Tensor) -> int:
     """The dimension of the classes: 1, or 0 if unbatched."""
     return 1 if tensor.dim() > 1 else 0
+
+
+def spread(vector: Tensor, like: Tensor) -> Tensor:
+    """A vector (C,) in the dtype of logits, shaped to broadcast along their classes."""
+    trailing = like.dim() - class_dim(like) - 1
+    return vector.to(like.dtype).reshape(-1, *(1,) * trailing)
 
 
 def widen(tensor: Tensor) -> Tensor:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, check_per_class, inner_product, product
+from clsloss.batch import Batch, check_per_class, inner_product, product, spread
 from clsloss.checks import (
     IGNORE_INDEX,
     check_fraction,
     check_not_negative,
     number_or_class_numbers,
 )
+from clsloss.links import one_vs_rest_log_probs
 
 
 def one_vs_rest_bce_loss(
@@ -162,6 +164,18 @@ class OneVsRestBCELoss(Loss, name="bce"):
         check_fraction("smoothing", smoothing, below_one=True)
         self.smoothing = smoothing
         self.keep("pos_weight", number_or_class_numbers("pos_weight", pos_weight))
+        odds = torch.as_tensor(1.0 if self.pos_weight is None else self.pos_weight)
+        readable = not smoothing and bool((odds > 0).all())
+        self.reading = "the sigmoid of each class, normalised" if readable else None
+
+    def log_probs(self, logits: Tensor) -> Tensor | None:
+        """σ(z_c - log π_c), normalised; None with smoothing, or if a π_c is 0."""
+        if self.reading is None:
+            return None
+        odds = 1.0 if self.pos_weight is None else self.pos_weight
+        if isinstance(odds, Tensor):
+            odds = spread(odds, logits)
+        return one_vs_rest_log_probs(logits, odds=odds)
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The binary cross-entropy of each example, averaged over the classes."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsloss.base import Loss
+from clsloss.base import OWN_READING, Loss
 from clsloss.batch import class_dim, widen
 from clsloss.checks import check_positive
 
@@ -22,9 +22,10 @@ class SumLoss(Loss):
         Σ_k a_k L_k
 
     The input is logits; terms that take log-probabilities get their log_softmax. If all terms
-    take one other kind of input, so does the sum. The sum is additive if all terms are additive
-    and have the same divisor of the mean. Then its values per example are those of the terms,
-    added up with a_k. Otherwise its `statistics` are those of its terms, concatenated.
+    take one other kind of input, so does the sum. If all terms read their outputs alike, so does
+    the sum; otherwise it has no reading. The sum is additive if all terms are additive and have
+    the same divisor of the mean. Then its values per example are those of the terms, added up
+    with a_k. Otherwise its `statistics` are those of its terms, concatenated.
 
     Args:
         terms: the losses, each with reduction "mean".
@@ -62,8 +63,12 @@ class SumLoss(Loss):
             _same_divisor(first, t) for t in terms
         )
         self.takes_probabilities = all(term.takes_probabilities for term in terms)
+        self.pairwise = any(term.pairwise for term in terms)
         if all(term.input_kind == first.input_kind for term in terms):
             self.input_kind = first.input_kind
+        # Terms that read alike say so in the same words, settings included.
+        alike = all(term.reading == first.reading != OWN_READING for term in terms)
+        self.reading = first.reading if alike or len(terms) == 1 else None
         if not self.additive:
             sizes = [term.statistics_size for term in terms]
             self.statistics_size = (sum(a for a, _ in sizes), sum(b for _, b in sizes))
@@ -72,6 +77,20 @@ class SumLoss(Loss):
                     "a sum with a term that is not a mean over examples has reduction 'mean' only"
                 )
                 raise ValueError(f"{rule}, got {reduction!r}")
+
+    def components(self) -> Sequence[Loss]:
+        """The terms."""
+        return list(self)
+
+    def log_probs(self, logits: Tensor) -> Tensor | None:
+        """The terms' log-probabilities, if all read their logits alike; else None."""
+        return None if self.reading is None else next(iter(self)).log_probs(logits)
+
+    def set_weight(self, weight: Tensor) -> None:
+        """Replaces the class weights of the sum and of its terms."""
+        super().set_weight(weight)
+        for term in self:
+            term.set_weight(weight)
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The weighted sum of the terms' values. Only if the sum is additive."""

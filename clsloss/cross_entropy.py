@@ -178,6 +178,8 @@ class LabelSmoothingCrossEntropyLoss(Loss, name="label_smoothing"):
         super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
         check_fraction("smoothing", smoothing, below_one=True)
         self.smoothing = smoothing
+        if smoothing:  # the minimiser is the smoothed posterior, and a model may go below ε / C
+            self.reading = None
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The smoothed cross-entropy of each example."""

@@ -123,6 +123,8 @@ class BrierLoss(Loss, name="brier"):
 class MAELoss(Loss, name="mae", purpose="label noise"):
     """Absolute error of the probabilities; see `mae_loss`."""
 
+    reading = None
+
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The absolute error of each example."""
         return mae_loss(input, target, **self.shared)

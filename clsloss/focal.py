@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,6 +19,7 @@ from clsloss.checks import (
     check_not_negative,
     number_or_class_numbers,
 )
+from clsloss.links import focal_log_probs, one_vs_rest_log_probs
 
 
 def focal_loss(
@@ -199,6 +201,12 @@ class FocalLoss(Loss, name="focal"):
         check_not_negative("gamma", gamma)
         self.gamma = gamma
         self.keep("alpha", number_or_class_numbers("alpha", alpha))
+        if gamma:
+            self.reading = f"the closed-form link of the focal loss at gamma = {gamma:g}"
+
+    def log_probs(self, logits: Tensor) -> Tensor:
+        """By `focal_log_probs`; α of each class is not undone, nor are class weights."""
+        return focal_log_probs(logits, self.gamma)
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The focal loss of each example."""
@@ -223,6 +231,21 @@ class SigmoidFocalLoss(Loss, name="sigmoid_focal"):
             check_fraction("alpha", alpha)
         self.gamma = gamma
         self.alpha = alpha
+        odds = 1.0 if alpha is None else alpha / (1 - alpha) if alpha < 1 else math.inf
+        self._odds = odds
+        if not 0 < odds < math.inf:
+            self.reading = None
+        elif gamma:
+            link = f"the link of its binary focal loss at gamma = {gamma:g}"
+            self.reading = f"each class by {link}, normalised"
+        else:
+            self.reading = "the sigmoid of each class, normalised"
+
+    def log_probs(self, logits: Tensor) -> Tensor | None:
+        """Each class against the rest by its own link, normalised; None if α is 0 or 1."""
+        if self.reading is None:
+            return None
+        return one_vs_rest_log_probs(logits, self.gamma, self._odds)
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The binary focal loss of each example, averaged over the classes."""

@@ -75,6 +75,7 @@ class CrammerSingerLoss(Loss, name="hinge", purpose="margins"):
     """Crammer and Singer's hinge loss of scores with class indices; see `crammer_singer_loss`."""
 
     input_kind = "scores"
+    reading = None
     takes_probabilities = False
 
     def __init__(

@@ -102,6 +102,8 @@ class KLDivLoss(Loss, name="kl"):
         super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
         check_fraction("smoothing", smoothing, below_one=True)
         self.smoothing = smoothing
+        if smoothing:  # as in `LabelSmoothingCrossEntropyLoss`
+            self.reading = None
 
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The divergence of each example."""

@@ -97,6 +97,7 @@ class OverlapLoss(Loss):
     """
 
     additive = False
+    reading = None
     squared: bool = False
 
     def __init__(

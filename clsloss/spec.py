@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from clsloss.adapt import adapt, is_class
-from clsloss.base import REGISTRY, Loss
+from clsloss.base import PURPOSES, REGISTRY, Loss
 from clsloss.batch import check_per_class
 from clsloss.checks import IGNORE_INDEX, check_integer, class_numbers
 from clsloss.combine import SumLoss
 from clsloss.load import load, suggest
-from clsloss.trial import ClassesNeeded
+from clsloss.trial import STAND_IN, ClassesNeeded
 
 RESERVED = ("weight", "ignore_index", "reduction", "size_average", "reduce")
 """Settings that a spec cannot give: arguments of `create`, and torch's two deprecated ones."""
@@ -44,15 +45,22 @@ def names() -> list[str]:
 
 
 def describe() -> str:
-    """One line per loss: name, settings with defaults, and a summary.
+    """The losses, grouped by purpose: name, settings with defaults, and a summary of each.
 
     Example:
-        >>> describe().splitlines()[1].split(maxsplit=1)
+        >>> describe().splitlines()[0]
+        'general:'
+        >>> describe().splitlines()[2].split(maxsplit=1)
         ['brier', 'Brier score, the squared error of the probabilities']
     """
     heads = {name: _head(name, REGISTRY[name]) for name in names()}
     width = max(map(len, heads.values())) + 2
-    return "\n".join(f"{heads[name]:{width}}{_summary(REGISTRY[name])}" for name in names())
+    lines = []
+    for purpose in PURPOSES:
+        group = [name for name in names() if REGISTRY[name].purpose == purpose]
+        lines += [f"{purpose}:"] if group else []
+        lines += [f"  {heads[name]:{width}}{_summary(REGISTRY[name])}" for name in group]
+    return "\n".join(lines)
 
 
 def create(
@@ -61,6 +69,7 @@ def create(
     ignore_index: int = IGNORE_INDEX,
     reduction: str = "mean",
     classes: int | None = None,
+    class_counts: Tensor | Sequence[float] | None = None,
 ) -> Loss:
     """The loss that a spec names.
 
@@ -68,19 +77,23 @@ def create(
         spec: ``focal``, ``focal:gamma=3``, ``ce+0.5*dice``, ``torch.nn:MultiMarginLoss:margin=2``,
             ``mypackage.mymodule:MyLoss:epsilon=1``, ``./losses.py:MyLoss``. Modules are found as
             ``import`` finds them or in the current directory; ``__main__`` is the running script
-            or notebook. Values are true, false, none, numbers or words.
+            or notebook. Values are true, false, none, numbers, words, or a number for each class
+            such as ``0.25|0.5|1``.
         weight: class weights (C,), or None for ones.
         ignore_index: the label of examples that do not count.
         reduction: "mean", "sum" or "none".
         classes: C, with which losses that are not ours are tried. The default is the number of
-            weights, or else ten.
+            weights or of counts, or else ten. It fills an argument ``classes`` of a loss.
+        class_counts: the number of training examples of each class, (C,). It fills an argument
+            ``class_counts`` of a loss, if the spec does not give it. Other losses ignore it.
 
     Returns:
         The loss of that name; for an import path, what `clsloss.adapt.adapt` makes of it.
 
     Raises:
         ValueError: if the spec is wrong, in one line with the place and the rule.
-        ClassesNeeded: if a loss may need another number of classes than ten.
+        ClassesNeeded: if a loss may need another number of classes than ten, or has an argument
+            ``classes`` or ``class_counts`` that nobody gives.
 
     Example:
         >>> create("focal:gamma=3,alpha=0.5", ignore_index=255)
@@ -90,8 +103,13 @@ def create(
     single = len(terms) == 1 and terms[0].coefficient == 1
     try:
         weight = class_numbers("weight", weight)
-        _check_classes(classes, weight)
-        given = {"weight": weight, "ignore_index": ignore_index, "classes": classes}
+        class_counts = class_numbers("class_counts", class_counts)
+        given = {
+            "weight": weight,
+            "ignore_index": ignore_index,
+            "classes": _number_of_classes(classes, weight, class_counts),
+            "class_counts": class_counts,
+        }
         if single:
             return _build(terms[0], reduction=reduction, **given)
         losses = [_build(term, **given) for term in terms]
@@ -115,7 +133,8 @@ def check(spec: str) -> Loss | None:
     """Refuses a wrong spec without calling anyone's loss: others' are imported, ours are made.
 
     Returns:
-        The loss, without class weights; None where it is not all ours.
+        The loss, without class weights and made for as many classes of equal size as the spec has
+        numbers per class, or else ten; None where it is not all ours.
 
     Raises:
         ValueError: as `create`.
@@ -126,7 +145,9 @@ def check(spec: str) -> Loss | None:
     """
     terms = parse(spec)
     if all(term.name in REGISTRY for term in terms):
-        return create(spec)
+        settings = (value for term in terms for value in term.settings.values())
+        classes = next((len(value) for value in settings if isinstance(value, list)), STAND_IN)
+        return create(spec, class_counts=torch.ones(classes))
     for term in terms:
         try:
             _find(term)
@@ -157,12 +178,16 @@ def _parse_term(text: str, spec: str) -> Term:
 
 
 def parse_value(text: str) -> object:
-    """The value that a text stands for: true, false, none, a number, or the word itself.
+    """The value that a text stands for: true, false, none, a number, numbers, or the text itself.
 
     Example:
-        >>> [parse_value(text) for text in ("true", "3", "1e-3", "hard")]
-        [True, 3, 0.001, 'hard']
+        >>> [parse_value(text) for text in ("true", "3", "1e-3", "hard", "0.5|1")]
+        [True, 3, 0.001, 'hard', [0.5, 1]]
     """
+    if "|" in text:
+        parts = [parse_value(part.strip()) for part in text.split("|")]
+        numbers = all(isinstance(p, int | float) and not isinstance(p, bool) for p in parts)
+        return parts if numbers else text
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -174,14 +199,26 @@ def parse_value(text: str) -> object:
     return text
 
 
-def _check_classes(classes: int | None, weight: Tensor | None) -> None:
-    if classes is None:
-        return
-    check_integer("classes", classes)
-    if classes < 2:
-        raise ValueError(f"classes must be >= 2, got {classes}")
-    if weight is not None:
-        check_per_class("weight", weight, classes)
+def _number_of_classes(
+    classes: int | None, weight: Tensor | None, class_counts: Tensor | None
+) -> int | None:
+    """C, as given or as the number of weights or counts; None if nothing tells.
+
+    Raises:
+        ValueError: if they disagree.
+    """
+    vectors = {"weight": weight, "class_counts": class_counts}
+    known = {name: vector for name, vector in vectors.items() if vector is not None}
+    if classes is not None:
+        check_integer("classes", classes)
+        if classes < 2:
+            raise ValueError(f"classes must be >= 2, got {classes}")
+    elif known:
+        classes = len(next(iter(known.values())))
+    if classes is not None:
+        for name, vector in known.items():
+            check_per_class(name, vector, classes)
+    return classes
 
 
 def _in(place: str, error: Exception) -> ValueError:
@@ -219,7 +256,10 @@ def _settings(criterion: Callable[..., Any]) -> dict[str, object] | None:
 
 
 def _head(name: str, cls: type[Loss]) -> str:
-    settings = (f"{key}={_written(value)}" for key, value in (_settings(cls) or {}).items())
+    known = (_settings(cls) or {}).items()
+    # What has no default is filled from the data: the number of classes, and their counts.
+    given = [(key, value) for key, value in known if value is not inspect.Parameter.empty]
+    settings = (f"{key}={_written(value)}" for key, value in given)
     return ":".join(part for part in (name, ",".join(settings)) if part)
 
 

@@ -61,6 +61,28 @@ class Trial:
             except Exception as error:  # other people's code may raise anything
                 return error
 
+    def check_log_probs(self, loss: Any) -> None:  # noqa: ANN401
+        """Raises ValueError unless a loss's ``log_probs`` returns normalised log-probabilities.
+
+        An error in it is reported only if the number of classes is known: it may be the reason.
+        """
+        rule = "log_probs must return log-probabilities of the logits' shape"
+        try:
+            with torch.no_grad():
+                found = _copied(loss).log_probs(self.logits.clone())
+        except Exception as error:  # other people's code may raise anything
+            if self.known:
+                raise ValueError(f"{rule}: {_told(error)}") from error
+            return
+        if found is None:
+            return
+        if not isinstance(found, Tensor) or found.shape != self.logits.shape:
+            shown = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"{rule} {tuple(self.logits.shape)}, got {shown}")
+        sums = found.exp().sum(1)
+        if not (sums - 1).abs().max() <= 1e-3:  # so that NaN is refused too
+            raise ValueError(f"{rule}, whose exp sums to 1, got a sum of {sums[0].item():.4g}")
+
     def is_per_example(self, output: object) -> TypeGuard[Tensor]:
         """Whether an output is one value per example, (N,)."""
         return isinstance(output, Tensor) and output.shape == (self.examples,)

@@ -146,7 +146,10 @@ REFUSED = [
         "OwnWithoutWeights",
         r"per_example must return a value and a weight for each example, got \(2,\)",
     ),
-    ("WrongKind", "input_kind must be one of logits, scores, log_probs, got 'probabilities'"),
+    (
+        "WrongKind",
+        "input_kind must be one of logits, scores, log_probs, cosines, got 'probabilities'",
+    ),
     ("PerClassFocal", "missing 1 required positional argument: 'alpha'"),
 ]
 
