@@ -39,11 +39,14 @@ class RunConfig:
 
     # Loss: NAME[:key=value,...], e.g. ce, focal:gamma=3, label_smoothing:smoothing=0.05; a
     # weighted sum, ce+0.5*dice; or your own loss by import path or file,
-    # mypackage.losses:MyLoss:epsilon=1 or ./losses.py:MyLoss.
+    # mypackage.losses:MyLoss:epsilon=1 or ./losses.py:MyLoss. Numbers per class: "alpha=1|0.5|2".
     loss: Annotated[str, values.PRINTABLE] = "ce"
     # resnet8 to resnet110 (He et al. 2016, for CIFAR), resnet18|34|50 with a CIFAR stem, others of
     # experiments/catalogue.py, or timm:NAME for any other classifier in timm.
     model: Annotated[str, one_of(MODELS, "timm:NAME")] = "resnet18"
+    # linear, or cosine: the classifier's features and weights are normalised, and their product is
+    # scaled, by a number that is learnt or, with cosine:S, by S. A loss of cosines has its own.
+    head: Annotated[str, Neutral(values.LINEAR)] = values.LINEAR
     # cifar10 and cifar100 are downloaded to --data-dir on first use; digits comes with
     # scikit-learn; folder reads DATA_DIR/train/CLASS/* and DATA_DIR/test/CLASS/*. All are in
     # experiments/catalogue.py.
@@ -99,6 +102,8 @@ class RunConfig:
     # Class weights in the loss: none, balanced (inversely proportional to the class sizes),
     # effective:BETA (Cui et al. 2019; BETA such as 0.999), or numbers, w1,w2,...
     class_weights: Annotated[str, Mark.LIST] = "none"
+    # Fraction of the run before which all class weights are 1: deferred re-weighting (Cao 2019).
+    class_weights_from: Annotated[float, values.FRACTION, Neutral(0.0)] = 0.0
     # .npy file of human label probabilities for the test images, to compare with the model.
     test_probabilities: Annotated[str, Mark.PATH, Mark.JUDGES] = ""
 
@@ -168,7 +173,10 @@ class RunConfig:
                     rule.require(name, getattr(self, name))
         values.parse_interval(self.checkpoint_every)
         values.parse_milestones(self.milestones, self.epochs)
-        values.parse_class_weights(self.class_weights)
+        kind, _ = values.parse_class_weights(self.class_weights)
+        rule = Rule("left alone without --class-weights", lambda v: not v or kind != "none")
+        rule.require("class_weights_from", self.class_weights_from)
+        values.parse_head(self.head)
         self._check_teacher()
 
     def _check_teacher(self) -> None:

@@ -79,6 +79,7 @@ SEED = Rule("from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63)
 STRENGTH = Rule("0, or from 0.01 to 100", lambda v: v == 0 or 0.01 <= v <= 100)
 NOT_EMPTY = Rule("not empty", bool)
 PRINTABLE = Rule("without line breaks and control characters", str.isprintable)
+FRACTION = Rule("in [0, 1]", lambda v: 0 <= v <= 1)
 FOLDER_NAME = Rule(
     f"a folder's name of at most {LONGEST_NAME} bytes, without / and not starting with a dot",
     lambda v: "/" not in v and not v.startswith(".") and len(os.fsencode(v)) <= LONGEST_NAME,
@@ -221,6 +222,31 @@ def parse_class_weights(text: str) -> tuple[str, list[float]]:
             "class_weights",
         )
     return kind, numbers
+
+
+LINEAR, COSINE = "linear", "cosine"
+
+
+def parse_head(text: str) -> float | None:
+    """``"cosine:16"`` -> 16.0; ``"cosine"`` and ``"linear"`` have no number.
+
+    Raises:
+        UsageError: if it is none of these.
+    """
+    if text in (LINEAR, COSINE):
+        return None
+    kind, _, number = text.partition(":")
+    try:
+        scale = float(number)
+    except ValueError:
+        scale = 0.0
+    if kind != COSINE or not 0 < scale < math.inf:
+        raise UsageError(
+            "--head must be linear, cosine, or cosine:S with the scale S > 0 of the cosines, got "
+            f"{text!r}",
+            "head",
+        )
+    return scale
 
 
 def expanded(what: str, path: str, option: str = "") -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -129,10 +129,33 @@ def summed(accelerator: Accelerator, values: Tensor) -> Tensor:
     return total
 
 
+def copy_from_main(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors of every process by those of the main process."""
+    if accelerator.num_processes > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
 def rank_slice(accelerator: Accelerator, positions: Tensor) -> Tensor:
     """The slice of the positions that this rank computes. Slice sizes differ by at most one."""
     mine: Tensor = positions.tensor_split(accelerator.num_processes)[accelerator.process_index]
     return mine
+
+
+def joined(accelerator: Accelerator, rows: Tensor, total: int) -> Tensor:
+    """The rows of all processes, of which this process's own keep their gradient.
+
+    Args:
+        accelerator: the processes of the run.
+        rows: rows of this process, (n, ...).
+        total: number of rows over all processes.
+    """
+    if accelerator.num_processes == 1:
+        return rows
+    everyone = gathered(accelerator, rows.detach(), total)
+    own = rank_slice(accelerator, torch.arange(total))
+    first = int(own[0]) if len(own) else total
+    return torch.cat([everyone[:first], rows, everyone[first + len(rows) :]])
 
 
 def gathered(accelerator: Accelerator, rows: Tensor, total: int) -> Tensor:

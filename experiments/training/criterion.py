@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,9 @@ from analyze.errors import UsageError
 from clsloss.spec import check as check_spec
 from experiments.config import RunConfig
 from experiments.data.datasets import Data
+from experiments.data.labels import class_counts
 from experiments.randomness import Stream, seed
+from experiments.values import COSINE
 
 
 def check(config: RunConfig) -> None:
@@ -34,19 +38,25 @@ def create(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
 
     Args:
         config: options of the run.
-        dataset: the images, for class weights, targets and the number of classes.
+        dataset: the images, for class weights, targets, and the number and sizes of the classes.
 
     Raises:
         UsageError: as in `check`, or if the loss does not accept the targets.
         clsloss.ClassesNeeded: if the loss needs the number of classes and there is no dataset.
     """
-    weight, classes = (dataset.class_weights, len(dataset.classes)) if dataset else (None, None)
+    known: dict[str, Any] = {}
+    if dataset:
+        counts = class_counts(dataset.train.targets, len(dataset.classes))
+        known = {"weight": dataset.class_weights, "classes": len(dataset.classes)}
+        known["class_counts"] = counts if counts.any() else None
     try:
         # A loss may draw initial values. Seed them, so that they are the same in every process
         # and after a resume.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed(config.seed, Stream.CRITERION))
-            criterion = clsloss.create(config.loss, weight, classes=classes)
+            criterion = clsloss.create(config.loss, **known)
+        if dataset and config.class_weights_from:
+            criterion.set_weight(known["weight"])
     except clsloss.ClassesNeeded:
         raise
     except (ValueError, TypeError) as error:
@@ -66,6 +76,18 @@ def _check_fit(criterion: clsloss.Loss, config: RunConfig, targets: Tensor | Non
     Raises:
         UsageError: naming the option at fault and the reason.
     """
+    if config.grad_accum > 1 and criterion.pairwise:
+        raise UsageError(
+            f"--grad-accum {config.grad_accum} cannot be exact for {config.loss}, a sum over all "
+            "pairs of images of a batch: use --grad-accum 1",
+            "grad_accum",
+        )
+    if criterion.input_kind == "cosines" and config.head != COSINE:
+        raise UsageError(
+            f"--loss {config.loss} takes cosines, which it scales itself: add --head cosine, "
+            f"got --head {config.head}",
+            "head",
+        )
     if config.grad_accum > 1 and not criterion.additive and not criterion.per_batch:
         raise UsageError(
             f"--grad-accum {config.grad_accum} cannot be exact for {config.loss}, a ratio of sums "

@@ -26,6 +26,7 @@ def resolved(learner: Learner, dataset: Data) -> dict[str, Any]:
     weights, accelerator = dataset.class_weights, learner.accelerator
     return {
         "input_kind": learner.criterion.input_kind,
+        "reading": learner.criterion.reading,
         "device": accelerator.device.type,
         "processes": accelerator.num_processes,
         "threads": torch.get_num_threads(),

@@ -68,6 +68,27 @@ def predictions(name: str, images: Images, logits: NDArray[np.float32]) -> dict[
     }
 
 
+def own_readings(
+    learner: Learner, predicted: dict[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    """The log-probabilities that the loss reads from the logits, as predictions.npz stores them.
+
+    Empty if the loss reads its outputs by softmax or not at all. Values that are not finite are
+    left out with a warning: a run is not lost by a faulty ``log_probs``.
+    """
+    arrays = {}
+    for name, logits in predicted.items():
+        rows = learner.own_log_probs(logits)
+        if rows is None:
+            return {}
+        if rows.shape != logits.shape or not np.isfinite(rows).all():
+            reading = learner.criterion.reading
+            print(f"log_probs ({reading}) is not finite for the {name} images: it is left out")
+            return {}
+        arrays[f"{name}_log_probs"] = rows
+    return arrays
+
+
 def score(arrays: dict[str, NDArray[Any]], dataset: Data) -> dict[str, Any]:
     """All metrics of a finished run, before and after the temperature fitted on validation."""
     names = ("val_logits", "val_targets", "test_logits", "test_targets")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import clsloss
@@ -15,7 +17,7 @@ from experiments.data.datasets import Data
 from experiments.data.pipeline import Augmentation, Pipeline, Plan
 from experiments.machine import distributed
 from experiments.randomness import Stream, seed
-from experiments.training import models, optimisation, teacher
+from experiments.training import heads, models, optimisation, teacher
 from experiments.training.objective import Objective
 
 
@@ -62,6 +64,8 @@ class Learner:
         self.steps = self.plan.steps * config.epochs
 
         network = models.create(config.model, len(dataset.classes), channels, config.seed)
+        cosines = criterion.input_kind == "cosines"
+        heads.replace(network, config.head, config.model, cosines=cosines)
         models.try_out(network, config.model, dataset.train.pixels.shape[1:])
         if self._smallest_slice() < 2 and not config.sync_bn:
             models.refuse_single_images(network, config, dataset.train.pixels.shape[1:])
@@ -77,6 +81,7 @@ class Learner:
         )
         temperature = config.temperature if self.teacher else 1.0
         self.objective = Objective(self.criterion, accelerator, temperature)
+        self._deferred = dataset.class_weights if config.class_weights_from else None
 
     def _smallest_slice(self) -> int:
         """The smallest slice that a process gets in an epoch: that of the last batch."""
@@ -120,6 +125,7 @@ class Learner:
             This process's contribution to the loss of the batch.
         """
         self._set_learning_rate(epoch * self.plan.steps + step)
+        self.set_progress(epoch * self.plan.steps + step)
         micro_batches = [m for m in positions.tensor_split(self.config.grad_accum) if len(m)]
         slices = [distributed.rank_slice(self.accelerator, m) for m in micro_batches]
         targets = [self.pipeline.labels(rank_slice, epoch) for rank_slice in slices]
@@ -157,6 +163,41 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step)
 
+    def set_progress(self, done: int) -> None:
+        """Tell the loss how far the run is, and put the class weights of this time in force.
+
+        Args:
+            done: optimizer steps done.
+        """
+        self.criterion.progress = done / self.steps
+        if self._deferred is not None:
+            late = self.criterion.progress >= self.config.class_weights_from
+            self.criterion.set_weight(self._deferred if late else torch.ones_like(self._deferred))
+
+    @torch.no_grad()
+    def show_validation(self, outputs: NDArray[np.float32], targets: Tensor) -> None:
+        """Let a loss that learns from the validation images see the network's outputs for them.
+
+        Args:
+            outputs: (N, C), the same on every process. Nothing happens if they are not finite.
+            targets: class indices, (N,).
+        """
+        if not np.isfinite(outputs).all():
+            return
+        device = self.accelerator.device
+        logits = torch.from_numpy(outputs).to(device)
+        scores = logits.log_softmax(1) if self.criterion.input_kind == "log_probs" else logits
+        self.criterion.after_validation(scores, targets.to(device))
+        distributed.copy_from_main(self.accelerator, self.criterion.buffers())
+
+    @torch.no_grad()
+    def own_log_probs(self, outputs: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """The outputs as the loss reads them; None if it reads them by softmax or not at all."""
+        if self.criterion.reading in ("softmax", None):
+            return None
+        own = self.criterion.log_probs(torch.from_numpy(outputs).to(self.accelerator.device))
+        return None if own is None else own.float().cpu().numpy()
+
     def _seed_dropout(self, epoch: int, step: int, micro_batch: int) -> None:
         # Seed from the position in the run, so that a resumed run draws the same masks.
         process = self.accelerator.process_index
@@ -173,9 +214,7 @@ class Learner:
 
     def share_batchnorm(self) -> None:
         """Copy the main process's running statistics to every process."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.network.buffers():
-                torch.distributed.broadcast(buffer, 0)
+        distributed.copy_from_main(self.accelerator, self.network.buffers())
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """The tensors of a checkpoint: all that the rest of the run depends on."""

@@ -20,6 +20,7 @@ from analyze.errors import UsageError
 from experiments import catalogue
 from experiments.config import RunConfig
 from experiments.errors import first_line
+from experiments.training import heads
 
 
 class BasicBlock(nn.Module):
@@ -86,15 +87,6 @@ class CifarResNet(nn.Module):
         return logits
 
 
-class Float32Linear(nn.Linear):
-    """A linear layer that ignores autocast and computes in float32."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., in_features), any floating dtype -> (..., out_features), float32 or wider."""
-        with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.to(self.weight.dtype))
-
-
 def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Module:
     """Create a model, with initial weights that depend on ``seed`` alone.
 
@@ -113,7 +105,7 @@ def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Modul
         model: nn.Module = pkgutil.resolve_name(entry.create)(
             num_classes=num_classes, in_channels=in_channels, **entry.options
         )
-    _widen_classifier(model)
+    heads.widen(model)
     return model
 
 
@@ -196,16 +188,3 @@ def with_cifar_stem(name: str, num_classes: int, in_channels: int) -> nn.Module:
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     model.maxpool = nn.Identity()
     return model
-
-
-def _widen_classifier(model: nn.Module) -> None:
-    """Make the classifier compute in float32, if it is a linear layer."""
-    get_classifier = getattr(model, "get_classifier", lambda: getattr(model, "fc", None))
-    classifier = get_classifier()
-    for path, module in list(model.named_modules()):
-        if module is classifier and isinstance(module, nn.Linear):
-            wide = Float32Linear(
-                module.in_features, module.out_features, module.bias is not None, device="meta"
-            )
-            wide.weight, wide.bias = module.weight, module.bias
-            model.set_submodule(path, wide)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import clsloss
+from experiments.machine import distributed
 from experiments.machine.distributed import summed
 
 
@@ -24,6 +25,8 @@ class Objective:
     - Additive losses: sum(values) / sum(weights) over the batch. This is exact.
     - Ratios of sums over the batch (dice, tversky): the sums are added over the processes before
       the ratio is taken. The gradient is exact too.
+    - Sums over pairs of examples: every process computes the loss of the whole batch, from the
+      gathered outputs. The gradient is exact.
     - Losses that only map a batch to a number: the mean over slices, weighted by their sizes.
 
     Args:
@@ -39,6 +42,7 @@ class Objective:
         self.temperature = temperature
         self.per_batch = criterion.per_batch
         self._divisor: Tensor | float = 0.0
+        self._examples = 0  # of the whole batch
         # Epoch sums of: loss times weight, weight, correct predictions, labelled examples.
         self.sums = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
 
@@ -56,6 +60,7 @@ class Objective:
             self._divisor = torch.where(total > 0, total, torch.ones_like(total))
         else:
             self._divisor = float(examples)
+        self._examples = examples
 
     def contribution(self, output: Tensor, targets: Tensor) -> Tensor:
         """What a slice contributes to the loss of the batch.
@@ -73,6 +78,17 @@ class Objective:
             values = values * self.temperature**2
             contribution = values.sum() / self._divisor
             self._count(values.sum(), weights.sum(), output, targets)
+        elif self.criterion.pairwise:
+            processes = self.accelerator.num_processes
+            # Every process computes the loss of the whole batch, and contributes 1/P of it. Its
+            # own outputs get a gradient P times as large, since no other process has it; the
+            # parameters of the loss do not, since all have theirs.
+            own = scores + (processes - 1) * (scores - scores.detach())
+            rows = distributed.joined(self.accelerator, own, self._examples)
+            labels = distributed.gathered(self.accelerator, targets, self._examples)
+            contribution = self.criterion(rows, labels) / processes
+            weight = self._divisor / processes
+            self._count(contribution * self._divisor, weight, output, targets)
         elif self.per_batch:
             # The mean over an empty slice is NaN. The sum of its logits is 0 and keeps the graph.
             loss = self.criterion(scores, targets) if len(targets) else scores.sum()

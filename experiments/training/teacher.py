@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from analyze.errors import UsageError
 from analyze.runs.format import CONFIG, SUMMARY, WEIGHTS, read_json
-from experiments.config import RunConfig
+from experiments.config import RunConfig, neutral_values
 from experiments.data.datasets import Data
 from experiments.errors import first_line
 from experiments.machine.fingerprint import fingerprint
-from experiments.training import models
+from experiments.training import heads, models
 
 
 class Teacher:
@@ -100,6 +100,9 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
             f"({options['val_size']:g})"
         )
     network = models.create(options["model"], len(classes), channels, seed=0)
+    head = options.get("head", neutral_values()["head"])
+    cosines = description.get("input_kind") == "cosines"
+    heads.replace(network, head, options["model"], cosines=cosines)
     weights = folder / WEIGHTS
     try:
         network.load_state_dict(load_file(weights))

@@ -158,8 +158,11 @@ class Trainer:
             return self._record_divergence(time.monotonic() - started)
         means = self.learner.objective.epoch_means()
         speed = images / (time.monotonic() - started)
-        metrics = evaluation.validate(evaluation.predict(self.learner, self.val), self.dataset.val)
+        logits = evaluation.predict(self.learner, self.val)
+        metrics = evaluation.validate(logits, self.dataset.val)
         self.at = Position(self.at.epoch + 1, 0, self.at.seconds + time.monotonic() - started)
+        self.learner.set_progress(self.steps_done)
+        self.learner.show_validation(logits, self.dataset.val.targets)
         self.learner.objective.sums.zero_()
         self._log_epoch(means | metrics, speed)
         self.checkpoint()
@@ -261,6 +264,7 @@ class Trainer:
 
     def finish(self) -> int:
         """Evaluate on the test images, for the first and only time, and write the results."""
+        self.learner.set_progress(self.steps_done)
         test = evaluation.pipeline(self.dataset.test, self.dataset, self.learner)
         logits = {"val": self.val, "test": test}
         predicted = {name: evaluation.predict(self.learner, p) for name, p in logits.items()}
@@ -271,6 +275,7 @@ class Trainer:
         if self.record:
             arrays = evaluation.predictions("val", self.dataset.val, predicted["val"])
             arrays |= evaluation.predictions("test", self.dataset.test, predicted["test"])
+            arrays |= evaluation.own_readings(self.learner, predicted)
             scores = evaluation.score(arrays, self.dataset)
             weights = self.learner.network.state_dict()
             summary = description.summary(self.learner, self.at, "finished")
