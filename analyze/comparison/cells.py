@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -18,6 +18,8 @@ from analyze.runs.run import as_text
 # For a loss without a scale, values before temperature that depend on the scale get a mark.
 COLUMNS = ("accuracy", "nll", "ece", "temperature", "nll_ts", "ece_ts", "aurc")
 SHOWN = {name: heading(name) for name in COLUMNS}
+# By softmax, as the loss reads its outputs, and at T.
+READINGS = {n: heading(n) for n in ("ece", "ece_own", "ece_ts", "nll", "nll_own", "nll_ts")}
 SCALE_MARK, CALIBRATED_MARK, BOUND_MARK = "†", "≈", "‡"
 AT_TEMPERATURE = ("temperature", "nll_ts", "ece_ts")
 DIFFERENCES = (
@@ -54,31 +56,46 @@ class Tables:
         head: The column headings of `rows`.
         rows: One row per loss, the lowest NLL at T first.
         differences: One row per loss and primary metric, with the columns DIFFERENCES.
+        readings: One row per loss with READINGS, if a loss reads its outputs otherwise than by
+            softmax; else empty.
     """
 
     title: str
     head: list[str]
     rows: list[list[Cell]]
     differences: list[list[str]]
+    readings: list[list[Cell]] = field(default_factory=list)
+
+    @property
+    def readings_head(self) -> list[str]:
+        """The column headings of `readings`."""
+        return ["loss", *READINGS.values()]
 
 
 def main_tables(report: Report) -> Iterator[Tables]:
     """The tables of each setting, in the order of losses.csv."""
+    own = any(scored.own for scored in report.evaluated)
     for setting, losses in by_setting(report.losses, report.options):
         compared = within(report.comparisons, setting)
         lost = ["diverged"] if losses["diverged"].any() else []
         better = {
             (row.loss, row.metric) for row in compared.itertuples() if row.verdict == "better"
         }
+        ranked = losses.sort_values("nll_ts_mean", kind="stable").to_dict("records")
         rows = [
             [Cell(row["loss"]), *(Cell(str(row[name]), row[name]) for name in ("seeds", *lost))]
             + [_mean(row, name, (row["loss"], name) in better) for name in SHOWN]
-            for row in losses.sort_values("nll_ts_mean", kind="stable").to_dict("records")
+            for row in ranked
+        ]
+        readings = [
+            [Cell(row["loss"]), *(_mean(row, name, False) for name in READINGS)]
+            for row in ranked
+            if own and not pd.isna(row["ece_own_mean"])
         ]
         primary = compared[compared["metric"].isin(PRIMARY)]
         differences = [_difference(row) for row in primary.to_dict("records")]
         head = ["loss", "seeds", *lost, *SHOWN.values()]
-        yield Tables(setting_title(setting), head, rows, differences)
+        yield Tables(setting_title(setting), head, rows, differences, readings)
 
 
 def by_setting(
@@ -134,8 +151,11 @@ def legend(report: Report) -> list[str]:
             "images: how the runs vary together with the reference's is not known (kept runs of "
             "several reports) or lost in rounding (runs that all but coincide)"
         )
-    if any((losses[f"{e}_mean"] < losses[f"null_{e}_mean"]).any() for e in ("ece", "ece_ts")):
+    eces = [e for e in ("ece", "ece_ts", "ece_own") if f"{e}_mean" in losses]
+    if any((losses[f"{e}_mean"] < losses[f"null_{e}_mean"]).any() for e in eces):
         lines.append(f"{CALIBRATED_MARK} below the noise floor: indistinguishable from calibrated")
+    if readings := readings_in_words(report):
+        lines.append(readings)
     if losses["scale_arbitrary"].any():
         lines.append(
             f"{SCALE_MARK} the loss trains scores without a scale: figures before temperature "
@@ -148,6 +168,23 @@ def legend(report: Report) -> list[str]:
                 f"{reason}; disregard figures at T"
             )
     return lines
+
+
+def readings_in_words(report: Report) -> str:
+    """What "as the loss reads it" means for each loss that reads otherwise than by softmax."""
+    own = {
+        scored.run.loss: scored.run.described.get("reading", "its own log-probabilities")
+        for scored in report.evaluated
+        if scored.own
+    }
+    if not own:
+        return ""
+    told = "; ".join(f"{loss} by {reading}" for loss, reading in own.items())
+    return (
+        "As the loss reads it: the probabilities that the outputs mean if they minimise the loss, "
+        f"with nothing fitted. {told}; other losses by softmax, if at all. Comparisons of these "
+        "columns are exploratory."
+    )
 
 
 def _at_bound(report: Report, bound: str) -> str:
@@ -219,7 +256,7 @@ def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
     if half := formatted(name, half, digits=digits):
         text += f" ± {half}"
     marks = note = ""
-    if name in ("ece", "ece_ts"):
+    if name in ("ece", "ece_ts", "ece_own") and not pd.isna(mean):
         floor = row[f"null_{name}_mean"]
         note = f"null {formatted(name, floor)}"
         marks = CALIBRATED_MARK if mean < floor else ""

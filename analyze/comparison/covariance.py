@@ -44,10 +44,11 @@ def covariances(evaluated: Sequence[ScoredRun]) -> dict[str, Floats]:
         runs = [evaluated[row] for row in rows]
         if source is None:
             if runs[0].size > 1:
-                for metric in runs[0].per_example:
-                    enter(
-                        metric, rows, _covariance([scored.per_example[metric] for scored in runs])
-                    )
+                for metric in dict.fromkeys(name for run in runs for name in run.per_example):
+                    # a loss without a reading lacks the metrics of it
+                    own = [row for row in rows if metric in evaluated[row].per_example]
+                    terms = [evaluated[row].per_example[metric] for row in own]
+                    enter(metric, own, _covariance(terms))
         elif (source / FILE).is_file():
             for metric, block in _kept(
                 source / FILE, tuple(scored.run.path.name for scored in runs)

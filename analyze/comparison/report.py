@@ -12,7 +12,7 @@ from analyze.comparison.covariance import covariances
 from analyze.comparison.tables import losses_table, runs_table
 from analyze.errors import UsageError
 from analyze.metrics.predictions import Floats
-from analyze.runs.evaluation import same_examples, score_runs
+from analyze.runs.evaluation import by_own_reading, same_examples, score_runs
 from analyze.runs.run import LeftOut, as_text, none_usable, option_texts, read_runs, varying
 from analyze.runs.scored import ScoredRun
 from analyze.runs.sources import resolve
@@ -88,7 +88,7 @@ def build_report(
     results = score_runs(finished)
     left_out += [result for result in results if isinstance(result, LeftOut)]
     evaluated, others = same_examples(
-        result for result in results if isinstance(result, ScoredRun)
+        by_own_reading([result for result in results if isinstance(result, ScoredRun)])
     )
     if compared and (lost := set(losses) - {scored.run.loss for scored in evaluated}):
         raise UsageError(

@@ -101,13 +101,23 @@ def evaluate(
     val_targets: ArrayLike,
     test_logits: ArrayLike,
     test_targets: ArrayLike,
+    test_log_probs: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """The metrics in a run's summary: the temperature, and the metrics of both splits.
+
+    Args:
+        val_logits: Raw logits of the validation split, as in `metrics`.
+        val_targets: Its labels.
+        test_logits: Raw logits of the test split.
+        test_targets: Its labels.
+        test_log_probs: The log-probabilities that the loss reads from the test logits, (N, C), if
+            it reads them otherwise than by softmax.
 
     Returns:
         `temperature`, fitted on the validation split, and `temperature_at_bound`, whether NLL
         has no minimum; if so, also `temperature_bound`, "zero" or "infinity". For each NAME of
-        NAMES: `val/NAME`, `test/NAME` and, at the fitted temperature, `test/NAME_ts`.
+        NAMES: `val/NAME`, `test/NAME` and, at the fitted temperature, `test/NAME_ts`; with
+        `test_log_probs` also `test/NAME_own`.
 
     Raises:
         ValueError: As in `analyze.metrics.predictions.check`, for either split.
@@ -122,7 +132,11 @@ def evaluate(
     after = metrics(test_logits, test_targets, temperature=temperature.value)
     values |= {f"val/{name}": v for name, v in metrics(val_logits, val_targets).items()}
     values |= {f"test/{name}": v for name, v in metrics(test_logits, test_targets).items()}
-    return values | {f"test/{name}_ts": v for name, v in after.items()}
+    values |= {f"test/{name}_ts": v for name, v in after.items()}
+    if test_log_probs is not None:
+        own = metrics(test_log_probs, test_targets)
+        values |= {f"test/{name}_own": v for name, v in own.items()}
+    return values
 
 
 def human_agreement(logits: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:

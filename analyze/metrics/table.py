@@ -163,6 +163,7 @@ _ENTRIES = (
         in_summary=False,
     ),
 )
+OWN = "as the loss reads it"
 METRICS = {metric.name: metric for metric in _ENTRIES}
 # Human labels are at hand in training only, so reports read these from summary.json.
 HUMAN = (
@@ -174,16 +175,17 @@ _OTHERS = {quantity.name: quantity for quantity in (*HUMAN, _TEMPERATURE)}
 
 
 def of_column(column: str) -> Quantity:
-    """The quantity in a column; NAME_ts and NAME_calibration belong to NAME.
+    """The quantity in a column; NAME_ts, NAME_own and NAME_calibration belong to NAME.
 
-    NAME_ts is the value at the fitted temperature, NAME_calibration the part that it removes.
+    NAME_ts is the value at the fitted temperature, NAME_calibration the part that it removes, and
+    NAME_own the value of the outputs as the loss reads them.
     A name that is not in this table, as in runs of another version, is a plain number.
 
     Example:
         >>> of_column("ece_ts").unit, of_column("nll_calibration").better
         ('%', 'lower')
     """
-    name = column.removesuffix("_ts").removesuffix("_calibration")
+    name = column.removesuffix("_ts").removesuffix("_own").removesuffix("_calibration")
     plain = Quantity(name, name, "", "lower", True)
     return METRICS.get(name) or _OTHERS.get(name, plain)
 
@@ -192,14 +194,16 @@ def heading(column: str) -> str:
     """The heading of a column.
 
     Example:
-        >>> heading("ece"), heading("nll_ts")
-        ('ECE %', 'NLL at T')
+        >>> heading("ece"), heading("nll_ts"), heading("nll_own")
+        ('ECE %', 'NLL at T', 'NLL as the loss reads it')
     """
     quantity = of_column(column)
-    title = quantity.title.partition(" (")[0]
-    return title + " %" * (quantity.unit == "%") + " at T" * column.endswith("_ts")
+    title = quantity.title.partition(" (")[0] + " %" * (quantity.unit == "%")
+    if column.endswith("_own"):
+        return f"{title} {OWN}"
+    return title + " at T" * column.endswith("_ts")
 
 
 def is_scale_bound(column: str) -> bool:
-    """Whether a column depends on the scale of the logits; none at T does."""
-    return not column.endswith("_ts") and of_column(column).scale_bound
+    """Whether a column depends on the scale of the logits; none at T or of an own reading does."""
+    return not column.endswith(("_ts", "_own")) and of_column(column).scale_bound

@@ -43,6 +43,36 @@ def blocks(group: Group) -> int:
     return math.ceil(len(group.losses) / 2)
 
 
+STAGES = {"before": "", "own": "_own", "after": "_ts"}
+"""The readings of a run, as attributes of a scored run and as suffixes of its metrics."""
+
+
+def own_cells(
+    figure: Figure, group: Group, top: float, tall: float
+) -> Iterator[tuple[SubplotSpec, str, str, tuple[bool, bool]]]:
+    """As `cells`, with one loss per row, of those with a reading of their own, in all readings."""
+    losses = own_losses(group)
+    inches = figure.get_figheight()
+    grid = figure.add_gridspec(
+        len(losses),
+        len(STAGES),
+        left=0.62 / WIDTH,
+        right=1 - 0.12 / WIDTH,
+        top=top - 0.62 / inches,
+        bottom=0.5 / inches,
+        wspace=0.16,
+        hspace=0.78 / (tall - 0.78),
+    )
+    for row, loss in enumerate(losses):
+        for column, stage in enumerate(STAGES):
+            yield grid[row, column], loss, stage, (column == 0, row == len(losses) - 1)
+
+
+def own_losses(group: Group) -> list[str]:
+    """The losses that read their outputs otherwise than by softmax."""
+    return [loss for loss in group.losses if all(run.own for run in group.runs[loss])]
+
+
 def cells(
     figure: Figure, group: Group, top: float, tall: float
 ) -> Iterator[tuple[SubplotSpec, str, str, tuple[bool, bool]]]:
@@ -84,7 +114,8 @@ def axis_labels(axes: Axes, lowest: Axes, corner: tuple[bool, bool], y: str, str
 def heading(axes: Axes, group: Group, loss: str, stage: str, number: str) -> None:
     """Titles a panel with its stage and a number, and a pair with its loss."""
     fitted = mean(group.values(loss, "temperature"))
-    when = "before T" if stage == "before" else f"at T = {temperature_text(fitted)}"
+    names = {"before": "before T", "own": "as the loss reads it"}
+    when = names.get(stage, f"at T = {temperature_text(fitted)}")
     axes.set_title(f"{when}\n{number}", size=8, pad=3)
     if stage == "before":
         axes.annotate(

@@ -28,12 +28,17 @@ def markdown(tables: Sequence[Tables], legend: Sequence[str]) -> str:
     for table in tables:
         if table.title:
             parts.append(f"**{_markdown(table.title)}**\n")
-        head = [_markdown(title) for title in table.head]
-        lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-        rows = [[_cell(cell, _markdown, "**{}**") for cell in row] for row in table.rows]
-        parts.append("".join(f"| {' | '.join(line)} |\n" for line in [*lines, *rows]))
+        parts.append(_markdown_table(table.head, table.rows))
+        if table.readings:
+            parts.append(_markdown_table(table.readings_head, table.readings))
     parts.append("".join(f"- {_markdown(line)}\n" for line in legend))
     return "\n".join(parts)
+
+
+def _markdown_table(head: Sequence[str], cells: Sequence[Sequence[Cell]]) -> str:
+    lines = [[_markdown(title) for title in head], ["---", *["---:"] * (len(head) - 1)]]
+    rows = [[_cell(cell, _markdown, "**{}**") for cell in row] for row in cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [*lines, *rows])
 
 
 def latex(tables: Sequence[Tables], legend: Sequence[str]) -> str:
@@ -54,17 +59,23 @@ def latex(tables: Sequence[Tables], legend: Sequence[str]) -> str:
     for table in tables:
         if table.title:
             lines.append(f"% {one_line(table.title)}")
-        rows = [[_cell(cell, _latex, r"\textbf{{{}}}") for cell in row] for row in table.rows]
-        lines += [
-            rf"\begin{{tabular}}{{l{'r' * (len(table.head) - 1)}}}",
-            r"\toprule",
-            " & ".join(map(_latex, table.head)) + r" \\",
-            r"\midrule",
-            *(" & ".join(row) + r" \\" for row in rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
+        lines += _latex_table(table.head, table.rows)
+        if table.readings:
+            lines += _latex_table(table.readings_head, table.readings)
     return "\n".join(lines) + "\n"
+
+
+def _latex_table(head: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[str]:
+    rows = [[_cell(cell, _latex, r"\textbf{{{}}}") for cell in row] for row in cells]
+    return [
+        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+        r"\toprule",
+        " & ".join(map(_latex, head)) + r" \\",
+        r"\midrule",
+        *(" & ".join(row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
 
 
 def _cell(cell: Cell, escape: Callable[[str], str], bold: str) -> str:

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analyze.comparison.cells import DIFFERENCES, Cell, Tables, legend, main_tables, one_line
+from analyze.comparison.cells import DIFFERENCES, Cell, legend, main_tables, one_line
 from analyze.comparison.report import Report
+from analyze.metrics.table import OWN
 from analyze.runs.run import as_text
 
 
@@ -20,7 +21,9 @@ def print_report(report: Report, console: Console) -> None:
         console.print()
         if tables.title:
             console.print(Text(one_line(tables.title), style="bold"))
-        console.print(_losses(tables))
+        console.print(_losses(tables.head, tables.rows))
+        if tables.readings:
+            console.print(_losses(tables.readings_head, tables.readings))
         if tables.differences:
             console.print(_differences(tables.differences, report.reference))
         else:
@@ -35,12 +38,13 @@ def print_report(report: Report, console: Console) -> None:
             console.print(Text(one_line(f"  {out.path}: {out.reason}")), soft_wrap=True)
 
 
-def _losses(tables: Tables) -> Table:
+def _losses(head: list[str], rows: list[list[Cell]]) -> Table:
     table = Table()
-    table.add_column(tables.head[0], overflow="fold")
-    for title in tables.head[1:]:
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in tables.rows:
+    table.add_column(head[0], overflow="fold")
+    for title in head[1:]:
+        wide = title.endswith(OWN)
+        table.add_column(title, justify="right", no_wrap=not wide, width=14 if wide else None)
+    for row in rows:
         table.add_row(*map(_text, row))
     return table
 

@@ -1,5 +1,7 @@
 """Loads saved predictions from untrusted files."""
 
+from __future__ import annotations
+
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -10,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyze.errors import UsageError
-from analyze.metrics.predictions import Integers, problem
+from analyze.metrics.predictions import SUM_TOLERANCE, Integers, problem
 
+_KINDS = ("logits", "log_probs", "probs")
 _SAVE = "np.savez('mine.npz', test_logits=..., test_targets=...)"
 
 
@@ -19,13 +22,15 @@ _SAVE = "np.savez('mine.npz', test_logits=..., test_targets=...)"
 class Split:
     """Logits (N, C), targets (N,) and, if saved, the indices of the examples (N,).
 
-    With `probabilities`, `logits` holds probabilities, which may be exactly 0.
+    With `probabilities`, `logits` holds probabilities, which may be exactly 0. `own` has the same
+    examples as the loss reads them, as log-probabilities or probabilities, if they are saved.
     """
 
     logits: NDArray[Any]
     targets: Integers
     index: Integers | None
     probabilities: bool = False
+    own: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Predictions:
 def load_predictions(path: Path) -> Predictions:
     """Reads `test_logits` and `test_targets` from an npz file, and `val_...` and `..._index`.
 
-    The last two are optional. `test_probs` and `val_probs` may replace the logits. Nothing is
+    The last two are optional. `test_probs` and `val_probs` may replace the logits. Beside
+    `test_logits`, `test_log_probs` or `test_probs` say how the loss reads them. Nothing is
     unpickled.
 
     Raises:
@@ -114,15 +120,16 @@ def _arrays(file: BinaryIO) -> dict[str, NDArray[Any]]:
 
 
 def _split(arrays: dict[str, NDArray[Any]], name: str) -> Split:
-    kinds = [kind for kind in ("logits", "probs") if f"{name}_{kind}" in arrays]
-    if len(kinds) > 1:
-        raise UsageError(f"has both {name}_logits and {name}_probs: leave one out")
+    kind, *others = [kind for kind in _KINDS if f"{name}_{kind}" in arrays]
+    if len(others) > 1 or (others and kind != "logits"):
+        raise UsageError(f"has both {name}_log_probs and {name}_probs: leave one out")
     if f"{name}_targets" not in arrays:
-        raise UsageError(f"has {name}_{kinds[0]} but no {name}_targets")
-    logits, targets = (np.asarray(arrays[f"{name}_{kind}"]) for kind in (kinds[0], "targets"))
-    probabilities = kinds[0] == "probs"
+        raise UsageError(f"has {name}_{kind} but no {name}_targets")
+    logits, targets = (np.asarray(arrays[f"{name}_{what}"]) for what in (kind, "targets"))
+    probabilities = kind == "probs"
     if message := problem(logits, targets, probabilities=probabilities):
         raise UsageError(f"{name}_{message}")
+    own = _own(arrays, name, others[0], logits.shape, targets) if others else None
     index = arrays.get(f"{name}_index")
     if index is not None:
         if index.shape != targets.shape or index.dtype.kind not in "iu":
@@ -133,7 +140,28 @@ def _split(arrays: dict[str, NDArray[Any]], name: str) -> Split:
         if len(np.unique(index)) != len(index):
             raise UsageError(f"{name}_index lists an example twice")
         index = index.astype(np.int64, copy=False)
-    return Split(logits, targets.astype(np.int64, copy=False), index, probabilities)
+    return Split(logits, targets.astype(np.int64, copy=False), index, probabilities, own)
+
+
+def _own(
+    arrays: dict[str, NDArray[Any]],
+    name: str,
+    kind: str,
+    shape: tuple[int, ...],
+    targets: NDArray[Any],
+) -> Split:
+    """The examples as the loss reads them."""
+    rows, probabilities = np.asarray(arrays[f"{name}_{kind}"]), kind == "probs"
+    if rows.shape != shape:
+        raise UsageError(f"{name}_{kind} must be {shape} like {name}_logits, got {rows.shape}")
+    if message := problem(rows, targets, probabilities=probabilities):
+        raise UsageError(f"{name}_{kind}: {message}")
+    if not probabilities:
+        sums = np.exp(rows.astype(np.float64)).sum(axis=1)
+        if (np.abs(sums - 1) > SUM_TOLERANCE).any():
+            row = int(np.argmax(np.abs(sums - 1)))
+            raise UsageError(f"{name}_{kind} must be the log of probabilities, row {row} is not")
+    return Split(rows, targets.astype(np.int64, copy=False), None, probabilities)
 
 
 def _kind(split: Split, name: str) -> str:

@@ -29,6 +29,7 @@ from analyze.runs.scored import (
 )
 from analyze.runs.sources.parallel import map_processes
 
+SOFTMAX = "softmax"  # the reading of most losses, in config.json
 MEMORY = 2**31  # bytes: runs scored in parallel hold at most this much of predictions
 
 
@@ -49,6 +50,27 @@ def score_run(run: Run) -> ScoredRun | LeftOut:
     or from the predictions.
     """
     return _stored(run) or _from_predictions(run)
+
+
+def by_own_reading(scored: Sequence[ScoredRun]) -> list[ScoredRun]:
+    """The runs with NAME_own also where the loss reads by softmax, if any loss reads otherwise.
+
+    A loss that reads by softmax has the same values twice, so that all can be compared as they
+    read their outputs. A loss without a reading has none.
+    """
+    if not any(run.own for run in scored):
+        return list(scored)
+    return [_with_softmax_as_own(run) for run in scored]
+
+
+def _with_softmax_as_own(scored: ScoredRun) -> ScoredRun:
+    if scored.own or scored.run.described.get("reading") != SOFTMAX:
+        return scored
+    human = [quantity.name for quantity in HUMAN]
+    known = [name for name in [*METRICS, *human] if name in scored.metrics]
+    values = {f"{name}_own": scored.metrics[name] for name in known}
+    terms = {f"{n}_own": scored.per_example[n] for n in METRICS if n in scored.per_example}
+    return replace(scored, metrics=scored.metrics | values, per_example=scored.per_example | terms)
 
 
 def same_examples(scored: Iterable[ScoredRun]) -> tuple[list[ScoredRun], list[LeftOut]]:
@@ -109,8 +131,14 @@ def _scored(run: Run, test: Split, val: Split) -> ScoredRun:
         score(test.logits, test.targets, temperature=t, class_gaps=True)
         for t in (1.0, temperature.value)
     )
-    for suffix, scores in (("", before), ("_ts", after)):
-        names = [name for name, metric in METRICS.items() if metric.changes or not suffix]
+    own = None
+    if test.own:
+        p = test.own.probabilities
+        own = score(test.own.logits, test.targets, class_gaps=True, probabilities=p)
+    for suffix, scores in (("", before), ("_ts", after), ("_own", own)):
+        if scores is None:
+            continue
+        names = [name for name, metric in METRICS.items() if metric.changes or suffix != "_ts"]
         by_name, all_terms = metrics_of(scores, names=names), per_example(scores)
         values |= {name + suffix: value for name, value in by_name.items()}
         terms |= {name + suffix: all_terms[name][order] for name in all_terms if name in names}
@@ -133,6 +161,7 @@ def _scored(run: Run, test: Split, val: Split) -> ScoredRun:
         risk=risk_by_coverage(before),
         nll=nll_by_temperature(test.logits, test.targets),
         validation=len(val.targets),
+        own=stage(own, classes) if own else None,
     )
 
 
@@ -151,7 +180,8 @@ def _with_summary(scored: ScoredRun) -> ScoredRun | LeftOut:
         if isinstance(recorded, int | float) and not np.isclose(recorded, values[name], rtol=1e-5):
             reason = f"{SUMMARY} has test/{name} {recorded:.6g}, {PREDICTIONS} {values[name]:.6g}"
             return scored.run.left_out(f"broken: {reason}")
-    names = [quantity.name + suffix for suffix in ("", "_ts") for quantity in HUMAN]
+    suffixes = ("", "_ts", "_own")
+    names = [quantity.name + suffix for suffix in suffixes for quantity in HUMAN]
     recorded_human = {name: summary.get(f"test/{name}") for name in names}
     numbers = {name: float(v) for name, v in recorded_human.items() if isinstance(v, int | float)}
     return replace(scored, metrics=values | numbers)

@@ -2,7 +2,9 @@
 
 config.json        resolved options, commit of the code, versions, hardware
 metrics.jsonl      one line per epoch
-predictions.npz    logits, targets and indices of the validation and test images
+predictions.npz    logits, targets and indices of the validation and test images; also their
+                   log-probabilities if the loss reads the logits otherwise than by softmax, as
+                   "reading" in config.json says
 checkpoints/       the latest two checkpoints
 model.safetensors  the final weights
 summary.json       written last: its presence marks the run as finished

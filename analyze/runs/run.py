@@ -19,7 +19,7 @@ _BOOKKEEPING = frozenset(
     )
 )
 # The input kind of losses whose scores have no probabilistic scale, so softmax means nothing.
-SCORES = "scores"
+SCALELESS = ("scores", "cosines")  # outputs of no scale that a softmax could read
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def read_run(folder: Path) -> Run | LeftOut:
     if summary.get("status") != "finished":
         return out(f"broken: summary.json has status {summary.get('status')!r}")
     summary = {name: _as_json(value) for name, value in summary.items()}
-    arbitrary = described.get("input_kind") == SCORES
+    arbitrary = described.get("input_kind") in SCALELESS
     return Run(folder, loss, seed, setting, arbitrary, summary, described)
 
 

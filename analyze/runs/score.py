@@ -24,11 +24,13 @@ def score_predictions(predictions: Predictions) -> dict[str, Any]:
 
     Returns:
         `n`, `classes`, `temperature`, `temperature_at_bound`, `temperature_bound` ("zero",
-        "infinity" or None), `before` and `after`. The last two hold every metric as a fraction.
-        NLL is infinite where a label has probability 0. The temperature and `after` are None
-        without validation, or if a validation label has probability 0.
+        "infinity" or None), `before`, `after` and `own`. The last three hold every metric as a
+        fraction. NLL is infinite where a label has probability 0. The temperature and `after` are
+        None without validation, or if a validation label has probability 0. `own` is None unless
+        the file says how the loss reads the logits.
     """
     test = predictions.test
+    own = test.own
     temperature = _temperature(predictions.val)
     test_metrics = partial(metrics, test.logits, test.targets, probabilities=test.probabilities)
     return {
@@ -39,6 +41,7 @@ def score_predictions(predictions: Predictions) -> dict[str, Any]:
         "temperature_bound": temperature.bound if temperature else None,
         "before": test_metrics(),
         "after": test_metrics(temperature=temperature.value) if temperature else None,
+        "own": metrics(own.logits, own.targets, probabilities=own.probabilities) if own else None,
     }
 
 
@@ -60,6 +63,7 @@ def hints(predictions: Predictions, result: dict[str, Any]) -> list[str]:
             "test_logits sum to 1 in every row: if they are probabilities, call them test_probs"
         )
     stages = [("before temperature", result["before"]), ("after temperature", result["after"])]
+    stages.append(("as the loss reads it", result["own"]))
     for stage, values in stages:
         if not values:
             continue
@@ -101,8 +105,11 @@ def print_score(
     if result["after"]:
         fitted = temperature_text(result["temperature"], 3)
         table.add_column(f"after, T = {fitted}", justify="right")
+    if result["own"]:
+        table.add_column("as the loss reads it", justify="right")
     for name in result["before"]:
-        stages = [values for values in (result["before"], result["after"]) if values]
+        kinds = ("before", "after", "own")
+        stages = [values for values in map(result.get, kinds) if values]
         table.add_row(METRICS[name].title, *(_number(name, values[name]) for values in stages))
     console.print(table)
     console.print(f"{result['n']:,} examples, {result['classes']:,} classes")

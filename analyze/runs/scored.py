@@ -25,6 +25,7 @@ VERSIONS = (1, VERSION)  # readable ones
 OF_EQUAL_MASS = ("ada_ece", "l2_debiased", "ece_sweep")  # redefined by version 2
 
 # Shapes of the arrays in these files; None stands for the number of classes.
+_STAGES = ("before", "after", "own")
 _STAGE_SHAPES: dict[str, tuple[int | None, ...]] = {
     "bins": (3, FINE),
     "predicted": (3, None),
@@ -55,6 +56,8 @@ class ScoredRun:
         examples: A hash of the test examples and their labels.
         size: N, the number of test examples.
         before, after: Confidences before temperature and at the fitted one.
+        own: Confidences as the loss reads its outputs; None if that is by softmax, or not at all.
+            The metrics are then NAME_own.
         targets: Number of examples and of errors by true class, shape (2, C).
         risk: Error rate among the most confident examples, at POINTS coverages up to 1.
         nll: Test NLL at each of TEMPERATURES.
@@ -77,6 +80,7 @@ class ScoredRun:
     nll: Floats = field(repr=False)
     validation: int
     version: int = VERSION
+    own: Stage | None = field(default=None, repr=False)
 
     @property
     def temperature_at_bound(self) -> bool:
@@ -143,8 +147,9 @@ def _arrays(scored: ScoredRun) -> dict[str, Any]:
         "validation": scored.validation,
     }
     arrays |= {name: getattr(scored, name) for name in _SHAPES}
-    for when, stage in {"before": scored.before, "after": scored.after}.items():
-        arrays |= {f"{when}_{name}": getattr(stage, name) for name in _STAGE_SHAPES}
+    for when in _STAGES:
+        if stage := getattr(scored, when):
+            arrays |= {f"{when}_{name}": getattr(stage, name) for name in _STAGE_SHAPES}
     return {name: np.asarray(content) for name, content in arrays.items()}
 
 
@@ -162,10 +167,11 @@ def _scored(
     metrics, values = _array(arrays, "metrics"), _array(arrays, "values")
     if metrics.ndim != 1 or metrics.shape != values.shape or values.dtype.kind != "f":
         raise UsageError("is damaged: metrics and values do not match")
-    before, after = (
-        Stage(**_shaped(arrays, f"{when}_", _STAGE_SHAPES, classes))
-        for when in ("before", "after")
-    )
+    stages = {
+        when: Stage(**_shaped(arrays, f"{when}_", _STAGE_SHAPES, classes))
+        for when in _STAGES
+        if when != "own" or "own_bins" in arrays
+    }
     return ScoredRun(
         run=run,
         temperature=float(_scalar(arrays, "temperature", "f")),
@@ -174,8 +180,9 @@ def _scored(
         per_example=per_example or {},
         examples=str(_scalar(arrays, "examples", "U")),
         size=int(_scalar(arrays, "size", "iu")),
-        before=before,
-        after=after,
+        before=stages["before"],
+        after=stages["after"],
+        own=stages.get("own"),
         **_shaped(arrays, "", _SHAPES, classes),
         validation=int(_scalar(arrays, "validation", "iu")),
         version=version,

@@ -90,13 +90,16 @@ def own_readings(
 
 
 def score(arrays: dict[str, NDArray[Any]], dataset: Data) -> dict[str, Any]:
-    """All metrics of a finished run, before and after the temperature fitted on validation."""
-    names = ("val_logits", "val_targets", "test_logits", "test_targets")
-    scores = calibration.evaluate(*(arrays[name] for name in names))
+    """All metrics of a finished run: at T = 1, at the fitted T, and as the loss reads them."""
+    val, test = ((arrays[f"{name}_logits"], arrays[f"{name}_targets"]) for name in ("val", "test"))
+    own = arrays.get("test_log_probs")
+    scores = calibration.evaluate(*val, *test, own)
     human = dataset.test_probabilities
     if human is not None:
         logits = arrays["test_logits"].astype(np.float64)
-        for suffix, temperature in (("", 1.0), ("_ts", scores["temperature"])):
-            agreement = calibration.human_agreement(logits / temperature, human.numpy())
-            scores |= {f"test/{name}{suffix}": value for name, value in agreement.items()}
+        readings = {"": logits, "_ts": logits / scores["temperature"], "_own": own}
+        for suffix, rows in readings.items():
+            if rows is not None:
+                agreement = calibration.human_agreement(rows, human.numpy())
+                scores |= {f"test/{name}{suffix}": value for name, value in agreement.items()}
     return scores

@@ -1,9 +1,13 @@
 """Reliability diagrams, before temperature and at it."""
 
+from collections.abc import Iterable
+
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy import special, stats
@@ -13,7 +17,16 @@ from analyze.metrics.predictions import BINS, Floats
 from analyze.metrics.temperature import temperature_text
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
-from analyze.plots.multiples import Pooled, axis_labels, blocks, cells, edges, heading, pooled
+from analyze.plots.multiples import (
+    STAGES,
+    Pooled,
+    axis_labels,
+    blocks,
+    cells,
+    edges,
+    heading,
+    pooled,
+)
 from analyze.plots.style import INK, sheet, styled
 
 TITLE = "Reliability: is a confidence of 80% right 80% of the time?"
@@ -25,6 +38,10 @@ CAPTION = (
     "with this many images, so a gap inside its box is no evidence. The strip shows the "
     "proportion of images in each bin. In a bin with few images, a large gap means little."
 )
+
+
+TALL = 2.95  # inches of a row of panels
+Panels = Iterable[tuple[SubplotSpec, str, str, tuple[bool, bool]]]
 
 
 def wilson(proportion: Floats, n: Floats) -> tuple[Floats, Floats]:
@@ -53,13 +70,23 @@ def reliability(group: Group) -> Figure:
     about = group.about + group.over_seeds(
         f"pooled, with intervals for the {group.examples:,} examples of one seed"
     )
-    handles = [
+    figure, top = sheet(TITLE, about, TALL * blocks(group) + 0.25, handles())
+    draw(figure, group, cells(figure, group, top, TALL))
+    return figure
+
+
+def handles() -> list[Artist]:
+    """The entries of the legend."""
+    return [
         Line2D([], [], color=INK, marker="o", linewidth=0.9, label="accuracy, Wilson 95%"),
         Patch(facecolor=INK, alpha=0.35, label="gap to mean confidence, coloured"),
         Patch(facecolor=INK, alpha=0.16, label="a calibrated model, 95%"),
     ]
-    figure, top = sheet(TITLE, about, 2.95 * blocks(group) + 0.25, handles)
-    for spec, loss, stage, corner in cells(figure, group, top, 2.95):
+
+
+def draw(figure: Figure, group: Group, panels: Panels) -> None:
+    """Draws a diagram with its strip in each panel."""
+    for spec, loss, stage, corner in panels:
         inner = spec.subgridspec(2, 1, height_ratios=[4.5, 1], hspace=0.22)
         axes = figure.add_subplot(inner[0])
         strip = figure.add_subplot(inner[1], sharex=axes)
@@ -71,8 +98,7 @@ def reliability(group: Group) -> Figure:
         strip.set(ylim=(0, 1), yticks=[0, 1])
         axes.tick_params(labelbottom=False)
         axis_labels(axes, strip, corner, "accuracy, %", "images, %")
-        heading(axes, group, loss, stage, _ece(group, loss, stage))
-    return figure
+        heading(axes, group, loss, stage, ece_text(group, loss, stage))
 
 
 def _diagram(axes: Axes, bins: Pooled, colour: str) -> None:
@@ -93,9 +119,10 @@ def _diagram(axes: Axes, bins: Pooled, colour: str) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
 
 
-def _ece(group: Group, loss: str, stage: str) -> str:
-    suffix = "" if stage == "before" else "_ts"
-    value, null = (mean(group.values(loss, name + suffix)) for name in ("ece", "null_ece"))
+def ece_text(group: Group, loss: str, stage: str) -> str:
+    """The ECE of a loss in a reading, with its noise floor."""
+    names = (name + STAGES[stage] for name in ("ece", "null_ece"))
+    value, null = (mean(group.values(loss, name)) for name in names)
     return f"ECE {percent(value)} (null {percent(null)})"
 
 
@@ -104,9 +131,9 @@ def _describe(group: Group) -> str:
         fitted = mean(group.values(loss, "temperature"))
         gap = mean(group.values(loss, "signed_gap"))
         return (
-            f"{_ece(group, loss, 'before')} before temperature, "
+            f"{ece_text(group, loss, 'before')} before temperature, "
             f"{'over' if gap > 0 else 'under'}-confident by {percent(abs(gap))}, "
-            f"{_ece(group, loss, 'after')} at T = {temperature_text(fitted)}"
+            f"{ece_text(group, loss, 'after')} at T = {temperature_text(fitted)}"
         )
 
     return f"Means over seeds. {each(group, about)}"
