@@ -48,7 +48,7 @@ def create(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
     if dataset:
         counts = class_counts(dataset.train.targets, len(dataset.classes))
         known = {"weight": dataset.class_weights, "classes": len(dataset.classes)}
-        known["class_counts"] = counts if counts.any() else None
+        known["class_counts"] = counts.float() if counts.any() else None
     try:
         # A loss may draw initial values. Seed them, so that they are the same in every process
         # and after a resume.

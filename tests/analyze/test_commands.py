@@ -219,7 +219,15 @@ BAD = {
     ),
     "logits and probabilities": (
         lambda p: saved(p, **arrays(), test_probs=np.eye(3)),
-        "has both test_logits and test_probs: leave one out",
+        "test_probs must be (300, 10) like test_logits, got (3, 3)",
+    ),
+    "two readings": (
+        lambda p: saved(p, **arrays(), test_probs=np.eye(3), test_log_probs=np.eye(3)),
+        "has both test_log_probs and test_probs: leave one out",
+    ),
+    "a reading that is none": (
+        lambda p: saved(p, **arrays(), test_log_probs=np.zeros((300, 10))),
+        "test_log_probs must be the log of probabilities, row 0 is not",
     ),
     "missing": (lambda p: None, "No such file"),
     "a folder": (lambda p: p.mkdir(), "Is a directory"),

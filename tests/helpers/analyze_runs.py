@@ -64,6 +64,7 @@ def write_run(
     *,
     status: str | None = "finished",
     input_kind: str = "logits",
+    reading: str | None = None,
     **options: Any,
 ) -> Path:
     """Writes one run folder below `parent`; no summary.json where `status` is None."""
@@ -80,6 +81,7 @@ def write_run(
         "input_kind": input_kind,
         "precision": "no",
         "processes": 1,
+        **({"reading": reading} if reading else {}),
         "commit": "0" * 40,
         "versions": {},
         "hardware": {},
@@ -99,7 +101,7 @@ def write_run(
     elif arrays is not None:
         np.savez(folder / "predictions.npz", **arrays)
         splits = [arrays[f"{s}_{kind}"] for s in ("val", "test") for kind in ("logits", "targets")]
-        summary |= evaluate(*splits)
+        summary |= evaluate(*splits, arrays.get("test_log_probs"))
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 

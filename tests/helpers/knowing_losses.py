@@ -41,6 +41,21 @@ class Pairs:
         return error.mean() + (error[:, None] * error * near).mean()
 
 
+class LearntPairs(nn.Module):
+    """As `Pairs`, with a parameter that is learnt."""
+
+    pairwise = True
+
+    def __init__(self):
+        super().__init__()
+        self.width = nn.Parameter(torch.ones(()))
+
+    def forward(self, logits, target):
+        error = F.cross_entropy(logits, target, reduction="none")
+        near = torch.exp(-(error[:, None] - error).abs() * self.width.to(error))
+        return (error[:, None] * error * near).mean() + (self.width.to(error) - 0.5) ** 2
+
+
 class Feedback(nn.Module):
     """Cross-entropy at a temperature that follows the validation accuracy."""
 
@@ -90,3 +105,11 @@ class Hidden:
 
     def __call__(self, logits, target):
         return F.cross_entropy(logits, target, self._weight, reduction=self.reduction)
+
+
+class Faulty(Feedback):
+    """A reading that is right for a trial and breaks on real outputs."""
+
+    def log_probs(self, logits):
+        read = F.log_softmax(logits, 1)
+        return read if len(logits) < 10 else read * float("nan")
