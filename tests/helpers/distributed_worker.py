@@ -59,7 +59,7 @@ def thirty_steps(loss, dtype, accumulation):
     # a loss that is not ours would need class weights of its own
     weight = None if "knowing" in loss else torch.linspace(0.5, 2.0, 10, dtype=dtype)
     counts = train.targets[~ignored].bincount(minlength=10)
-    criterion = clsloss.create(loss, weight=weight, class_counts=counts)
+    criterion = clsloss.create(loss, weight=weight, class_counts=counts).to(dtype)
     run = Trainer(config, accelerator, replace(images, train=train), criterion, None)
     for step in range(30):
         run.at.epoch, run.at.step = divmod(step, run.learner.plan.steps)

@@ -52,8 +52,8 @@ class LearntPairs(nn.Module):
 
     def forward(self, logits, target):
         error = F.cross_entropy(logits, target, reduction="none")
-        near = torch.exp(-(error[:, None] - error).abs() * self.width.to(error))
-        return (error[:, None] * error * near).mean() + (self.width.to(error) - 0.5) ** 2
+        near = torch.exp(-(error[:, None] - error).abs() * self.width)
+        return (error[:, None] * error * near).mean() + (self.width - 0.5) ** 2
 
 
 class Feedback(nn.Module):

@@ -9,6 +9,7 @@ from analyze.plots.kind import Kind
 
 _FILES = (  # in reading order
     *("forest", "error_ece", "reliability", "readings", "decomposition", "nll_temperature"),
-    *("ece_bins", "risk_coverage", "confidence", "classes", "training"),
+    "ece_bins",
+    *("risk_coverage", "confidence", "classes", "training"),
 )
 KINDS: tuple[Kind, ...] = tuple(import_module(f"{__name__}.{file}").KIND for file in _FILES)
