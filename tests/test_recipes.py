@@ -150,13 +150,13 @@ def test_a_recipe_takes_at_most_two_files_and_one_test(name):
 def test_all_recipes_go_together(copy, tmp_path):
     """The real commands with everything that the recipes add."""
     root = copy(*RECIPES)
-    options = {"loss": "gce", "model": "plain20", "dataset": "parity", "optimizer": "adamw"}
+    options = {"loss": "ael", "model": "plain20", "dataset": "parity", "optimizer": "adamw"}
     options |= {"lr": "0.01", "final_lr": "0.1", "epochs": "1", "train_size": "200"}
     options |= {"threads": "1", "wandb": "disabled"}
     settings = [word for name, v in options.items() for word in ("--set", f"{name}={v}")]
     study = ["depth", *settings, "--set", "seed=0", "--output", str(tmp_path / "runs")]
     printed = run(root, "-m", "experiments", "run", *study, "--launcher", "commands")
-    assert printed.startswith("python train.py --loss=gce ")
+    assert printed.startswith("python train.py --loss=ael ")
     run(root, "-m", "experiments", "run", *study)
     [runs] = (tmp_path / "runs").iterdir()
     run(root, "-m", "analyze", "report", str(runs), "--out", str(tmp_path / "report"))
@@ -177,7 +177,7 @@ def test_what_a_recipe_adds_breaks_no_test(name, copy):
     if name == "metric":
         assert re.search(r"test_every_metric_equals_a_plain_loop\W.* PASSED", printed)
     if name == "loss":
-        assert len(re.findall(r"(?:gce|eneralized).* PASSED", printed)) > 60
+        assert len(re.findall(r"(?:ael|xponential).* PASSED", printed)) > 60
         for test in ALL_LOSSES:
             assert re.search(rf"test_\w*{test}\w* PASSED", printed), test
 

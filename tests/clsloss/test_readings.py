@@ -18,6 +18,7 @@ OTHER_MEANING = {"ldam", "vs", "seesaw", "logit_adjusted"}
 SPECS = [name for name in EVERY if name not in TERMS | OTHER_MEANING | {"focal"}]
 SPECS += [f"focal:gamma={gamma}" for gamma in (0, 0.5, 1, 2, 3, 5)]
 SPECS += ["bce:pos_weight=3", "bce:pos_weight=3|1|2|0.5"]
+SPECS += ["gce:power=0.3", "sce:alpha=6,beta=0.1", "bitempered:t1=0.5,t2=2"]
 SPECS += ["sigmoid_focal:gamma=0,alpha=none", "sigmoid_focal:gamma=5,alpha=0.7"]
 
 
@@ -48,6 +49,8 @@ def minimiser(loss, eta):
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("eta", ETAS)
 def test_the_minimiser_of_the_expected_loss_means_the_class_probabilities(spec, eta):
+    if spec == "js" and max(eta) > 10 * min(eta):
+        pytest.skip("the minimiser has p near exp(-max η / min η), beyond an optimiser")
     loss = clsloss.create(spec, **knowledge(spec, len(eta)))
     eta = torch.tensor(eta, dtype=torch.float64)
     if loss.reading is None:
