@@ -22,21 +22,21 @@ def check_reduction(reduction: str) -> None:
 
 def check_not_negative(name: str, value: float) -> None:
     """Raises TypeError unless ``value`` is a number, ValueError unless it is finite and >= 0."""
-    _check_number(name, value)
+    check_number(name, value)
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be finite and >= 0, got {value}")
 
 
 def check_positive(name: str, value: float) -> None:
     """Raises TypeError unless ``value`` is a number, ValueError unless it is finite and > 0."""
-    _check_number(name, value)
+    check_number(name, value)
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be finite and > 0, got {value}")
 
 
 def check_fraction(name: str, value: float, *, below_one: bool = False) -> None:
     """Raises ValueError unless ``value`` is in [0, 1], or with ``below_one`` in [0, 1)."""
-    _check_number(name, value)
+    check_number(name, value)
     if not 0 <= value <= 1 or (below_one and value == 1):
         raise ValueError(f"{name} must be in [0, 1{')' if below_one else ']'}, got {value}")
 
@@ -96,7 +96,8 @@ def number_or_class_numbers(
     return class_numbers(name, cast("Tensor | Sequence[float] | None", value))
 
 
-def _check_number(name: str, value: float) -> None:
+def check_number(name: str, value: float) -> None:
+    """Raises TypeError unless ``value`` is a number. A boolean is not."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
 

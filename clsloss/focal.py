@@ -145,7 +145,7 @@ def sigmoid_focal_loss(
     factor: Tensor | float = 1.0
     if gamma:
         # 1 - t as a weighted mean of 1 - s and s: the difference would round to 0 at t near 1
-        factor = _power((1 - q) * z.sigmoid() + q * (-z).sigmoid(), gamma)
+        factor = power((1 - q) * z.sigmoid() + q * (-z).sigmoid(), gamma)
     if alpha is not None:
         factor = factor * (q * (2 * alpha - 1) + (1 - alpha))
     if not isinstance(factor, Tensor):
@@ -162,10 +162,10 @@ def _focal_rejection(gamma: float, z: Tensor) -> Tensor:
 
 def _focus(log_p: Tensor, gamma: float) -> Tensor | float:
     """(1 - p)^γ, by expm1: at p near 1 the difference would round to 0."""
-    return _power(-torch.expm1(log_p), gamma) if gamma else 1.0
+    return power(-torch.expm1(log_p), gamma) if gamma else 1.0
 
 
-def _power(miss: Tensor, gamma: float) -> Tensor:
+def power(miss: Tensor, gamma: float) -> Tensor:
     """miss^γ, clamped so that its derivatives stay finite at miss = 0 for γ < 2."""
     return miss.clamp_min(least(miss)).pow(gamma)
 
