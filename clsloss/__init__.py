@@ -61,7 +61,12 @@ from clsloss.cross_entropy import (
 from clsloss.dice import DiceLoss, dice_loss
 from clsloss.distance import BrierLoss, MAELoss, brier_loss, mae_loss
 from clsloss.focal import FocalLoss, SigmoidFocalLoss, focal_loss, sigmoid_focal_loss
-from clsloss.hinge import CrammerSingerLoss, crammer_singer_loss
+from clsloss.hinge import (
+    CrammerSingerLoss,
+    WestonWatkinsLoss,
+    crammer_singer_loss,
+    weston_watkins_loss,
+)
 from clsloss.kl import KLDivLoss, kl_div_loss
 from clsloss.label_noise import (
     AsymmetricGCELoss,
@@ -123,6 +128,7 @@ __all__ = [
     "SymmetricCrossEntropyLoss",
     "TaylorCrossEntropyLoss",
     "TverskyLoss",
+    "WestonWatkinsLoss",
     "asymmetric_gce_loss",
     "bi_tempered_loss",
     "brier_loss",
@@ -158,4 +164,5 @@ __all__ = [
     "symmetric_cross_entropy_loss",
     "taylor_cross_entropy_loss",
     "tversky_loss",
+    "weston_watkins_loss",
 ]

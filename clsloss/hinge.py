@@ -93,3 +93,74 @@ class CrammerSingerLoss(Loss, name="hinge", purpose="margins"):
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The hinge loss of each example."""
         return crammer_singer_loss(input, target, self.margin, **self.shared)
+
+
+def weston_watkins_loss(
+    input: Tensor,
+    target: Tensor,
+    margin: float = 1.0,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    reduction: str = "mean",
+) -> Tensor:
+    """Weston and Watkins' multiclass hinge loss: every rival within the margin costs.
+
+    Formula:
+        w_y Σ_{j≠y} max(0, m + z_j - z_y)
+
+    torch's ``multi_margin_loss`` is this divided by C. A masked class (score -inf) costs nothing;
+    as the label it costs inf.
+
+    Source: Weston and Watkins 1999, "Support Vector Machines for Multi-Class Pattern
+    Recognition", Proceedings of ESANN, 219-224.
+
+    Args:
+        input: scores (N, C, d1, ...), or (C,) unbatched.
+        target: class indices (N, d1, ...), int64.
+        margin: m > 0.
+        weight: class weights (C,).
+        ignore_index: the label of examples that do not count.
+        reduction: "mean" (Σ values / Σ w_y), "sum" or "none".
+
+    Returns:
+        A scalar, or (N, d1, ...) for reduction "none"; float32 or wider.
+
+    Raises:
+        TypeError, ValueError: as `crammer_singer_loss` does.
+
+    Example:
+        >>> import torch
+        >>> weston_watkins_loss(torch.tensor([[0.5, 2.0, -1.0]]), torch.tensor([0]))
+        tensor(2.5000)
+    """
+    check_positive("margin", margin)
+    batch = Batch(input, target, weight, ignore_index, probabilities=False)
+    own = batch.own().unsqueeze(batch.dim)
+    excess = F.relu(margin + batch.logits - own).scatter(batch.dim, batch.index, 0.0)
+    values = excess.sum(batch.dim).masked_fill(batch.ignored, 0.0)
+    return batch.reduce(batch.weigh(values), reduction)
+
+
+class WestonWatkinsLoss(Loss, name="weston_watkins", purpose="margins"):
+    """Weston and Watkins' hinge loss of scores with class indices; see `weston_watkins_loss`."""
+
+    input_kind = "scores"
+    reading = None
+    takes_probabilities = False
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        *,
+        weight: Tensor | Sequence[float] | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight, ignore_index=ignore_index, reduction=reduction)
+        check_positive("margin", margin)
+        self.margin = margin
+
+    def values(self, input: Tensor, target: Tensor) -> Tensor:
+        """The hinge loss of each example."""
+        return weston_watkins_loss(input, target, self.margin, **self.shared)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from clsloss.batch import Batch, inner_product
+from clsloss.batch import Batch, inner_product, without_impossible
 
 
 def pointwise(batch: Batch, loss: Callable[[Tensor], Tensor]) -> Tensor:
@@ -25,9 +25,17 @@ def pointwise(batch: Batch, loss: Callable[[Tensor], Tensor]) -> Tensor:
         (N, d1, ...).
     """
     if batch.soft:
-        log_p = F.log_softmax(batch.logits, batch.dim)
-        return inner_product(batch.weighted(batch.q), loss(log_p), batch.dim)
-    ce = F.cross_entropy(
-        batch.logits, batch.target, ignore_index=batch.ignore_index, reduction="none"
+        factor = batch.weighted(batch.q)
+        # what costs nothing has no gradient either, where f' would be infinite
+        log_p = without_impossible(factor, F.log_softmax(batch.logits, batch.dim))
+        return inner_product(factor, loss(log_p), batch.dim)
+    return batch.weigh(loss(label_log_p(batch)).masked_fill(batch.ignored, 0.0))
+
+
+def label_log_p(batch: Batch) -> Tensor:
+    """The log-probability of each label: 0 where ignored, or impossible and of weight 0."""
+    ignore = batch.ignore_index
+    log_p = -F.cross_entropy(batch.logits, batch.target, ignore_index=ignore, reduction="none")
+    return (
+        log_p if batch.weight is None else without_impossible(batch.at_labels(batch.weight), log_p)
     )
-    return batch.weigh(loss(-ce).masked_fill(batch.ignored, 0.0))

@@ -12,6 +12,7 @@ from clsloss.base import Loss
 from clsloss.batch import Batch, least
 from clsloss.checks import IGNORE_INDEX, check_flag, check_integer, check_not_negative
 from clsloss.focal import power
+from clsloss.pointwise import label_log_p
 
 
 def brier_weighted_cross_entropy_loss(
@@ -65,7 +66,7 @@ def brier_weighted_cross_entropy_loss(
     check_flag("detached", detached)
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
     log_p = F.log_softmax(batch.logits, batch.dim)
-    own = log_p.gather(batch.dim, batch.index).squeeze(batch.dim).masked_fill(batch.ignored, 0.0)
+    own = label_log_p(batch)
     known = log_p.detach() if detached else log_p
     miss = -torch.expm1(own.detach() if detached else own)
     if norm == 1:

@@ -12,7 +12,7 @@ from clsloss.base import Loss
 from clsloss.batch import Batch
 from clsloss.checks import IGNORE_INDEX, check_fraction, check_not_negative
 from clsloss.focal import power
-from clsloss.pointwise import pointwise
+from clsloss.pointwise import label_log_p, pointwise
 
 
 def sample_dependent_focal_loss(
@@ -147,10 +147,9 @@ def dual_focal_loss(
     """
     check_not_negative("gamma", gamma)
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
-    log_p = F.log_softmax(batch.logits, batch.dim)
-    own = log_p.gather(batch.dim, batch.index).squeeze(batch.dim).masked_fill(batch.ignored, 0.0)
+    own = label_log_p(batch)
     if gamma:
-        p = log_p.exp()
+        p = F.softmax(batch.logits, batch.dim)
         rivals = p.masked_fill(p >= p.gather(batch.dim, batch.index), 0.0)
         own = power(rivals.amax(batch.dim) - torch.expm1(own), gamma) * own
     return batch.reduce(batch.weigh(-own.masked_fill(batch.ignored, 0.0)), reduction)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -30,8 +29,8 @@ def logit_norm_loss(
         CE of z / (τ (‖z‖ + 1e-7))
 
     Only the direction of z counts, so a temperature that is fitted to the raw logits means
-    something else. The code of OpenOOD has τ = .04, the README of the authors .01. If one logit
-    goes to -∞ (a masked class), it alone makes up the norm, and the other classes become equal.
+    something else. The code of OpenOOD has τ = .04, the README of the authors .01. A masked class
+    (logit -inf) is left out of the norm.
 
     Source: Wei et al. 2022, "Mitigating Neural Network Overconfidence with Logit Normalization",
     arXiv:2205.09310.
@@ -86,12 +85,14 @@ class LogitNormLoss(Loss, name="logitnorm", purpose="calibration"):
 
 
 def normalised(logits: Tensor, tau: float) -> Tensor:
-    """The logits divided by τ (‖z‖ + 1e-7); the limit where some are -inf."""
+    """The logits divided by τ (‖z‖ + 1e-7); masked ones stay -inf, and are not in the norm.
+
+    At z = 0, which has no direction, the gradient is 0.
+    """
     z, dim = widen(logits), class_dim(logits)
     masked = z == -math.inf
     kept = z.masked_fill(masked, 0.0)
-    # the root of a sum of squares has no second derivative at 0
-    norm = (kept.square().sum(dim, keepdim=True) + torch.finfo(z.dtype).tiny).sqrt()
-    several = masked.sum(dim, keepdim=True)
-    limit = -masked.to(z.dtype) / several.clamp_min(1).to(z.dtype).sqrt()
-    return torch.where(several > 0, limit, kept / (norm + 1e-7)) / tau
+    square = kept.square().sum(dim, keepdim=True)
+    zero = square == 0
+    norm = square.masked_fill(zero, 1.0).sqrt() + 1e-7
+    return (kept / norm.masked_fill(zero, math.inf) / tau).masked_fill(masked, -math.inf)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -30,8 +32,9 @@ def margin_label_smoothing_loss(
         v = w_y  for class indices, the mean of w under q for class probabilities
 
     The authors' code averages over the classes, as here; the paper sums: ``summed=true``, where
-    the same α weighs C times as much. As long as no logit is further than m below the largest, the
-    loss is `cross_entropy`, and its outputs are read by softmax.
+    the same α weighs C times as much. A masked class (logit -inf) is left out of the penalty. As
+    long as no logit is further than m below the largest, the loss is `cross_entropy`, and its
+    outputs are read by softmax.
 
     Source: Liu et al. 2022, "The Devil is in the Margin: Margin-based Label Smoothing for Network
     Calibration", arXiv:2111.15430.
@@ -61,10 +64,12 @@ def margin_label_smoothing_loss(
     check_not_negative("alpha", alpha)
     check_flag("summed", summed)
     batch = Batch(input, target, weight, ignore_index)
-    z = batch.logits
-    excess = F.relu(z.amax(batch.dim, keepdim=True) - z - margin)
-    penalty = alpha * (excess.sum(batch.dim) if summed else excess.mean(batch.dim))
-    return penalised(batch, penalty, reduction)
+    z, there = unmasked(batch)
+    excess = F.relu(z.amax(batch.dim, keepdim=True) - z - margin) * there
+    penalty = excess.sum(batch.dim)
+    if not summed:
+        penalty = penalty / there.sum(batch.dim)
+    return penalised(batch, alpha * penalty, reduction)
 
 
 class MarginLabelSmoothingLoss(Loss, name="mbls", purpose="calibration"):
@@ -110,9 +115,9 @@ def max_suppression_loss(
         CE + v λ (max_k z_k - mean_k z_k)
         v = w_y  for class indices, the mean of w under q for class probabilities
 
-    The paper lets λ grow over the run for some models; here it is constant. The minimiser gives up
-    λ (1 - 1/C) of the largest probability to the other classes, and a model may go below that: the
-    outputs have no reading of their own.
+    The paper lets λ grow over the run for some models; here it is constant. A masked class (logit
+    -inf) is left out of the penalty. The minimiser gives up λ (1 - 1/C) of the largest probability
+    to the other classes, and a model may go below that: the outputs have no reading of their own.
 
     Source: Zhou et al. 2025, "MaxSup: Overcoming Representation Collapse in Label Smoothing",
     arXiv:2502.15798.
@@ -138,8 +143,9 @@ def max_suppression_loss(
     """
     check_not_negative("strength", strength)
     batch = Batch(input, target, weight, ignore_index)
-    z = batch.logits
-    return penalised(batch, strength * (z.amax(batch.dim) - z.mean(batch.dim)), reduction)
+    z, there = unmasked(batch)
+    mean = (z * there).sum(batch.dim) / there.sum(batch.dim)
+    return penalised(batch, strength * (z.amax(batch.dim) - mean), reduction)
 
 
 class MaxSuppressionLoss(Loss, name="maxsup", purpose="calibration"):
@@ -245,8 +251,8 @@ def squentropy_loss(
     Formula:
         w_y (-log p_y + Σ_{j≠y} z_j² / (C - 1))
 
-    Public copies that add the Brier score instead are another loss: ``ce+brier``. The outputs have
-    no reading of their own.
+    A masked class (logit -inf) is left out of the mean. Public copies that add the Brier score
+    instead are another loss: ``ce+brier``. The outputs have no reading of their own.
 
     Source: Hui et al. 2023, "Cut your Losses with Squentropy", arXiv:2302.03952.
 
@@ -269,9 +275,10 @@ def squentropy_loss(
         tensor(1.0000)
     """
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
-    wrong = batch.logits.scatter(batch.dim, batch.index, 0.0)
-    penalty = wrong.square().sum(batch.dim) / (batch.classes - 1)
-    return penalised(batch, penalty, reduction)
+    z, there = unmasked(batch)
+    wrong = (z * there).scatter(batch.dim, batch.index, 0.0)
+    others = (there.sum(batch.dim) - 1).clamp_min(1)
+    return penalised(batch, wrong.square().sum(batch.dim) / others, reduction)
 
 
 class SquentropyLoss(Loss, name="squentropy", purpose="calibration"):
@@ -283,6 +290,17 @@ class SquentropyLoss(Loss, name="squentropy", purpose="calibration"):
     def values(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of each example."""
         return squentropy_loss(input, target, **self.shared)
+
+
+def unmasked(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The logits, and 1 where a class is not masked (logit -inf), else 0.
+
+    A masked class gets the least of the other logits, so that what is computed of it is finite.
+    """
+    z = batch.logits
+    masked = z == -math.inf
+    least = z.masked_fill(masked, math.inf).amin(batch.dim, keepdim=True)
+    return torch.where(masked, least, z), (~masked).to(z.dtype)
 
 
 def penalised(batch: Batch, penalty: Tensor, reduction: str) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import Batch, class_dim, widen
+from clsloss.batch import Batch, class_dim, least, widen
 from clsloss.checks import IGNORE_INDEX, check_fraction
 from clsloss.pointwise import pointwise
 
@@ -100,22 +100,24 @@ def _of_label(pi: float, scale: float, log_p: Tensor) -> Tensor:
 
     All other classes together add (1 - π) (1 - p_y) log(1 / (1 - π)).
     """
-    miss = -torch.expm1(log_p)
+    p, miss = log_p.exp(), -torch.expm1(log_p)
     log_m = torch.log1p((pi - 1) * miss)
-    p_log_p = torch.special.xlogy(1 - miss, 1 - miss)
     others = -math.log1p(-pi) * miss
-    value: Tensor = -pi * log_m + (1 - pi) * (others + p_log_p - (1 - miss) * log_m)
-    return value / scale
+    # where p underflows, p log p is 0, and not 0 times infinity
+    own = p * (log_p.clamp_min(-1e3) - log_m)
+    return (-pi * log_m + (1 - pi) * (others + own)) / scale
 
 
 def _divergence(q: Tensor, log_p: Tensor, pi: float, dim: int) -> Tensor:
     """π KL(q | m) + (1 - π) KL(p | m), summed over the classes."""
     p = log_p.exp()
     m = pi * q + (1 - pi) * p
-    xlogy = torch.special.xlogy
-    terms = pi * (xlogy(q, q) - xlogy(q, m)) + (1 - pi) * (xlogy(p, p) - xlogy(p, m))
-    total: Tensor = terms.sum(dim)
-    return total
+    log_m = m.clamp_min(least(m)).log()
+    entropy: Tensor = torch.special.xlogy(q, q).sum(dim)
+    of_q = entropy - (q * log_m).sum(dim)
+    # where p underflows, p log p is 0, and not 0 times infinity
+    of_p = (p * (log_p.clamp_min(-1e3) - log_m)).sum(dim)
+    return pi * of_q + (1 - pi) * of_p
 
 
 def check_pi(pi: float) -> None:

@@ -121,11 +121,17 @@ def tempered_log_softmax(logits: Tensor, t: float) -> Tensor:
     z = logits - top
     with torch.no_grad():
         shift = _solve(z, t, dim)
-    # One more step of Newton's method, now with its gradient, which is that of the solution.
+    # Newton's method doubles the number of right derivatives at each step, from none.
+    for _ in range(2):
+        shift = _newton(z, shift, t, dim)
+    return _log_exp_t(z - shift, t)
+
+
+def _newton(z: Tensor, shift: Tensor, t: float, dim: int) -> Tensor:
+    """One step of Newton's method for Σ exp_t(z - λ) = 1, whose slope is -Σ exp_t(z - λ)^t."""
     log_p = _log_exp_t(z - shift, t)
-    p = log_p.exp()
-    slope = torch.exp(t * log_p).sum(dim, keepdim=True).detach()
-    return _log_exp_t(z - (shift + (p.sum(dim, keepdim=True) - 1) / slope), t)
+    excess = log_p.exp().sum(dim, keepdim=True) - 1
+    return shift + excess / torch.exp(t * log_p).sum(dim, keepdim=True)
 
 
 def _solve(z: Tensor, t: float, dim: int) -> Tensor:
@@ -135,9 +141,7 @@ def _solve(z: Tensor, t: float, dim: int) -> Tensor:
     """
     shift = torch.zeros_like(z.narrow(dim, 0, 1))
     for _ in range(40 if z.dtype == torch.float64 else 25):
-        log_p = _log_exp_t(z - shift, t)
-        excess = log_p.exp().sum(dim, keepdim=True) - 1
-        shift = shift + excess / torch.exp(t * log_p).sum(dim, keepdim=True)
+        shift = _newton(z, shift, t, dim)
     return shift
 
 

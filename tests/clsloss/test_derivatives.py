@@ -7,7 +7,16 @@ its Hessian holds all mixed second derivatives.
 import pytest
 import torch
 import torch.autograd.forward_ad as fwad
-from clsloss_cases import EVERY, FUNCTIONS, batch, build, cases, per_class_settings, variants
+from clsloss_cases import (
+    EVERY,
+    FUNCTIONS,
+    batch,
+    build,
+    cases,
+    differentiable,
+    per_class_settings,
+    variants,
+)
 from torch.func import jacfwd, jacrev
 
 # torch's own forward-mode rules are still written with torch.jit
@@ -28,7 +37,8 @@ def call(name, soft, settings, reduction):
     def value(vector):
         parts = vector.split([tensor.numel() for tensor in tensors.values()])
         named = {k: part.view_as(tensors[k]) for k, part in zip(tensors, parts, strict=True)}
-        named = {"target": target, **named, **settings, "reduction": reduction}
+        named = {"target": target, **named, **settings, **differentiable(name)}
+        named["reduction"] = reduction
         values = FUNCTIONS[name](**named)
         return (
             values @ torch.linspace(1, 2, len(values), dtype=values.dtype)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from clsloss_cases import EVERY, HEART, batch, build, cases, weights
+from clsloss_cases import EVERY, HEART, batch, build, cases, differentiable, weights
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import jacfwd, jacrev
 
@@ -20,7 +20,7 @@ def test_gradients_equal_differences(name, soft, shape):
     logits, target = batch(name, shape, soft=soft)
     logits.requires_grad_()
     for weight in (None, weights()):
-        loss = build(name, weight=weight)
+        loss = build(name, weight=weight, **differentiable(name))
         assert gradcheck(lambda z, loss=loss: loss(z, target), logits, check_forward_ad=True)
 
 
@@ -29,21 +29,21 @@ def test_gradients_equal_differences(name, soft, shape):
 def test_second_gradients_equal_differences(name, soft, shape):
     logits, target = batch(name, shape, soft=soft)
     logits.requires_grad_()
-    loss = build(name, weight=weights())
+    loss = build(name, weight=weights(), **differentiable(name))
     assert gradgradcheck(lambda z: loss(z, target), logits)
 
 
 @pytest.mark.parametrize("name", ["ce", "label_smoothing", "focal", "kl", "bce", "brier"])
 def test_probabilities_get_gradients_too(name):
     logits, target = batch(name, soft=True)
-    loss = build(name, weight=weights())
+    loss = build(name, weight=weights(), **differentiable(name))
     assert gradcheck(lambda q: loss(logits, q), target.requires_grad_())
 
 
 @pytest.mark.parametrize("name", HEART)
 def test_a_hessian_can_be_taken(name):
     logits, target = batch(name)
-    hessian = torch.func.hessian(lambda z: build(name)(z, target))(logits)
+    hessian = torch.func.hessian(lambda z: build(name, **differentiable(name))(z, target))(logits)
     assert hessian.shape == (4, 5, 4, 5)
     torch.testing.assert_close(hessian, hessian.permute(2, 3, 0, 1))
     assert hessian[1].abs().sum() > 0 or name in ("hinge", "nll", "kl")  # these are linear

@@ -36,6 +36,7 @@ SETTINGS = {
     "label_smoothing": {"smoothing": [0.0, 0.1, 0.9]},
     "focal": {"gamma": [0.0, 0.5, 1, 2.0, 5.0], "alpha": [0.0, 0.3, 1]},
     "hinge": {"margin": [0.5, 1, 3.0]},
+    "weston_watkins": {"margin": [0.5, 1, 3.0]},
     "kl": {"smoothing": [0.0, 0.1, 0.9]},
     "bce": {"pos_weight": [0.5, 1, 4.0], "smoothing": [0.0, 0.2]},
     "sigmoid_focal": {"gamma": [0.0, 0.5, 2.0], "alpha": [None, 0.0, 0.25, 1]},
@@ -134,6 +135,13 @@ def variants(name):
         if isinstance(parameter.default, bool):
             choices[key] = [not parameter.default]
     return [{}, *({key: value} for key, values in choices.items() for value in values)]
+
+
+def differentiable(name):
+    """The settings with which the gradient is that of the value, with no part held constant."""
+    return (
+        {"detached": False} if "detached" in inspect.signature(REGISTRY[name]).parameters else {}
+    )
 
 
 def per_class_settings(name):

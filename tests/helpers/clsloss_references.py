@@ -32,6 +32,11 @@ def hinge(z, q, w, margin=1.0):
     return np.array(values)
 
 
+def weston_watkins(z, q, w, margin=1.0):
+    own = (q * z).sum(1, keepdims=True)
+    return (w * q).sum(1) * (np.maximum(0, margin + z - own) * (1 - q)).sum(1)
+
+
 def nll(z, q, w):
     return -(w * q * z).sum(1)
 
