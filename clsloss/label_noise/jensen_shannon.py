@@ -113,8 +113,7 @@ def _divergence(q: Tensor, log_p: Tensor, pi: float, dim: int) -> Tensor:
     p = log_p.exp()
     m = pi * q + (1 - pi) * p
     log_m = m.clamp_min(least(m)).log()
-    entropy: Tensor = torch.special.xlogy(q, q).sum(dim)
-    of_q = entropy - (q * log_m).sum(dim)
+    of_q = (q * (q.clamp_min(least(q)).log() - log_m)).sum(dim)
     # where p underflows, p log p is 0, and not 0 times infinity
     of_p = (p * (log_p.clamp_min(-1e3) - log_m)).sum(dim)
     return pi * of_q + (1 - pi) * of_p

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 from clsloss.base import Loss
 from clsloss.batch import Batch, inner_product, least
 from clsloss.checks import IGNORE_INDEX, check_flag, check_not_negative
+from clsloss.focal import power
 
 
 def normalized_cross_entropy_loss(
@@ -54,7 +55,9 @@ def normalized_cross_entropy_loss(
         tensor(0.2500)
     """
     batch = Batch(input, target, weight, ignore_index)
-    return batch.reduce(_share(batch, -F.log_softmax(batch.logits, batch.dim)), reduction)
+    return batch.reduce(
+        _share(batch, F.log_softmax(batch.logits, batch.dim), torch.neg), reduction
+    )
 
 
 class NormalizedCrossEntropyLoss(Loss, name="nce", purpose="label noise"):
@@ -115,9 +118,12 @@ def normalized_focal_loss(
     check_flag("detached", detached)
     batch = Batch(input, target, weight, ignore_index)
     log_p = F.log_softmax(batch.logits, batch.dim)
-    miss = -torch.expm1(log_p.detach() if detached else log_p)
-    focus = miss.clamp_min(least(miss)).pow(gamma) if gamma else 1.0
-    return batch.reduce(_share(batch, -log_p * focus), reduction)
+
+    def value(log_p: Tensor) -> Tensor:
+        miss = -torch.expm1(log_p.detach() if detached else log_p)
+        return -power(miss, gamma) * log_p
+
+    return batch.reduce(_share(batch, log_p, value), reduction)
 
 
 class NormalizedFocalLoss(Loss, name="nfl", purpose="label noise"):
@@ -145,20 +151,22 @@ class NormalizedFocalLoss(Loss, name="nfl", purpose="label noise"):
         return normalized_focal_loss(input, target, self.gamma, self.detached, **self.shared)
 
 
-def _share(batch: Batch, losses: Tensor) -> Tensor:
+def _share(batch: Batch, log_p: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """The share of the label in the losses of all labels, weighted; 0 where ignored.
 
     Args:
         batch: the call.
-        losses: the loss of each label, of the logits' shape; inf for masked classes.
+        log_p: the log-probabilities, -inf for masked classes.
+        loss: f as a function of log p, with f(0) = 0.
     """
-    masked = losses == math.inf
-    total = losses.masked_fill(masked, 0.0).sum(batch.dim, keepdim=True)
-    # With a masked class the sum is infinite: the share of that class is 1, of others 0. A sum of
-    # 0 means that one label is certain, and its share is 0.
-    shares = losses.masked_fill(masked, 0.0) / total.clamp_min(least(total))
-    some = masked.any(batch.dim, keepdim=True)
-    shares = torch.where(some, masked.to(shares.dtype), shares)
+    masked = log_p == -math.inf
+    losses = loss(log_p.masked_fill(masked, 0.0))
+    total = losses.sum(batch.dim, keepdim=True)
+    shares = losses / total.clamp_min(least(total))
+    # With masked classes the sum is infinite: they share it, and the others have nothing of it.
+    several = masked.sum(batch.dim, keepdim=True)
+    limit = masked.to(shares.dtype) / several.clamp_min(1)
+    shares = torch.where(several > 0, limit, shares)
     if batch.soft:
         return inner_product(batch.weighted(batch.q), shares, batch.dim)
     own = shares.gather(batch.dim, batch.index).squeeze(batch.dim)

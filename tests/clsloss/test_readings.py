@@ -15,17 +15,17 @@ ETAS = ([0.6, 0.25, 0.1, 0.05], [0.9, 0.06, 0.03, 0.01], [0.35, 0.3, 0.25, 0.1])
 TERMS = {"mdca", "mmce", "soft_ece"}
 # Losses whose minimiser is not what log_probs read, as their docstrings say.
 OTHER_MEANING = {"ldam", "vs", "seesaw", "logit_adjusted"}
-SPECS = [name for name in EVERY if name not in TERMS | OTHER_MEANING | {"focal"}]
+SPECS = [name for name in EVERY if name not in TERMS | OTHER_MEANING | {"focal", "logitnorm"}]
 SPECS += [f"focal:gamma={gamma}" for gamma in (0, 0.5, 1, 2, 3, 5)]
 SPECS += ["bce:pos_weight=3", "bce:pos_weight=3|1|2|0.5"]
-SPECS += ["gce:power=0.3", "sce:alpha=6,beta=0.1", "bitempered:t1=0.5,t2=2"]
+SPECS += ["logitnorm:tau=0.2", "gce:power=0.3", "sce:alpha=6,beta=0.1", "bitempered:t1=0.5,t2=2"]
 SPECS += ["sigmoid_focal:gamma=0,alpha=none", "sigmoid_focal:gamma=5,alpha=0.7"]
 
 
 def minimiser(loss, eta):
     """The logits that minimise the loss in expectation over labels with probabilities η."""
     classes = len(eta)
-    z = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
+    z = torch.linspace(-0.1, 0.1, classes, dtype=torch.float64).requires_grad_()
     optimizer = torch.optim.LBFGS(
         [z],
         max_iter=2000,
