@@ -25,7 +25,7 @@ SPECS += ["sigmoid_focal:gamma=0,alpha=none", "sigmoid_focal:gamma=5,alpha=0.7"]
 def minimiser(loss, eta):
     """The logits that minimise the loss in expectation over labels with probabilities η."""
     classes = len(eta)
-    z = torch.linspace(-0.1, 0.1, classes, dtype=torch.float64).requires_grad_()
+    z = torch.linspace(1.1, 0.9, classes, dtype=torch.float64).requires_grad_()
     optimizer = torch.optim.LBFGS(
         [z],
         max_iter=2000,
