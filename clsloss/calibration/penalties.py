@@ -139,7 +139,7 @@ def max_suppression_loss(
     Example:
         >>> import torch
         >>> max_suppression_loss(torch.tensor([[0.0, 20.0]]), torch.tensor([1]))
-        tensor(1.0000)
+        tensor(1.)
     """
     check_not_negative("strength", strength)
     batch = Batch(input, target, weight, ignore_index)
@@ -272,7 +272,7 @@ def squentropy_loss(
     Example:
         >>> import torch
         >>> squentropy_loss(torch.tensor([[20.0, 1.0]]), torch.tensor([0]))
-        tensor(1.0000)
+        tensor(1.)
     """
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
     z, there = unmasked(batch)
