@@ -159,7 +159,13 @@ def peak_memory(form: Form, logits: Tensor, target: Tensor) -> int:
 def report(shape: tuple[int, ...], device: str, budget: float) -> None:
     torch.manual_seed(0)
     logits = torch.randn(shape, device=device)
-    inputs = {"logits": logits, "scores": logits, "log_probs": logits.log_softmax(1)}
+    counts = torch.arange(1.0, shape[1] + 1)
+    inputs = {
+        "logits": logits,
+        "cosines": logits.tanh(),
+        "scores": logits,
+        "log_probs": logits.log_softmax(1),
+    }
     index = torch.randint(shape[1], (shape[0], *shape[2:]), device=device)
     targets = {"index": index, "probabilities": torch.randn(shape, device=device).softmax(1)}
 
@@ -181,7 +187,7 @@ def report(shape: tuple[int, ...], device: str, budget: float) -> None:
     )
     print(f"{'time, memory':22}{'ours':>14}{'torch':>14}{'textbook':>14}")
     for spec, kind, torch_s, textbook in ROWS:
-        loss = clsloss.create(spec).to(device)
+        loss = clsloss.create(spec, class_counts=counts).to(device)
         cells = [
             cell(form, inputs[loss.input_kind], targets[kind])
             for form in (loss, torch_s, textbook)

@@ -4,6 +4,10 @@ from clsloss.calibration.brier_weighted import (
     BrierWeightedCrossEntropyLoss,
     brier_weighted_cross_entropy_loss,
 )
+from clsloss.calibration.confidence import (
+    ConfidencePenaltyLoss,
+    confidence_penalty_loss,
+)
 from clsloss.calibration.focal_family import (
     DualFocalLoss,
     InverseFocalLoss,
@@ -16,12 +20,10 @@ from clsloss.calibration.logit_norm import (
     LogitNormLoss,
     logit_norm_loss,
 )
-from clsloss.calibration.penalties import (
-    ConfidencePenaltyLoss,
+from clsloss.calibration.logits import (
     MarginLabelSmoothingLoss,
     MaxSuppressionLoss,
     SquentropyLoss,
-    confidence_penalty_loss,
     margin_label_smoothing_loss,
     max_suppression_loss,
     squentropy_loss,

@@ -30,7 +30,7 @@ def arguments(spec, kind, shape):
     logits = torch.randn(shape)
     index = torch.randint(shape[1], shape[:1])
     target = index if kind == "index" else torch.randn(shape).softmax(1)
-    loss = clsloss.create(spec)
+    loss = clsloss.create(spec, class_counts=torch.arange(1.0, shape[1] + 1))
     return loss, logits.log_softmax(1) if loss.input_kind == "log_probs" else logits, target, index
 
 

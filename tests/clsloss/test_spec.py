@@ -99,9 +99,11 @@ def test_wrong_weights_and_reductions_are_told_too():
 def test_the_description_has_a_line_for_each_loss_that_create_takes():
     described = clsloss.describe().splitlines()
     purposes = [line.removesuffix(":") for line in described if not line.startswith(" ")]
-    assert purposes == [p for p in PURPOSES if any(REGISTRY[n].purpose == p for n in EVERY)]
+    assert purposes == [
+        p for p in PURPOSES if any(REGISTRY[n].purpose == p for n in clsloss.names())
+    ]
     lines = dict(line.split(maxsplit=1) for line in described if line.startswith(" "))
-    assert len(lines) == len(EVERY)
+    assert len(lines) == len(clsloss.names())
     for spec, summary in lines.items():
         if "class_counts" in inspect.signature(REGISTRY[spec.partition(":")[0]]).parameters:
             continue  # made from the data, not from a spec alone

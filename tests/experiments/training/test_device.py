@@ -26,6 +26,7 @@ CASES = {
     "automatic": {"mixed_precision": "auto"},
     "trivial": {"augment": "trivial"},
     **{loss: {"loss": loss, "epochs": 1} for loss in clsloss.names()},
+    "ldam": {"loss": "ldam", "head": "cosine", "epochs": 1},
 }
 # One run, stopped and continued.
 STOPPED, CONTINUED = {"name": "continued", "stop_after": 7}, {"name": "continued"}
