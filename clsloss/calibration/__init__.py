@@ -1,5 +1,11 @@
 """Losses for calibration."""
 
+from clsloss.calibration.batch_terms import (
+    MDCALoss,
+    SoftECELoss,
+    mdca_loss,
+    soft_ece_loss,
+)
 from clsloss.calibration.brier_weighted import (
     BrierWeightedCrossEntropyLoss,
     brier_weighted_cross_entropy_loss,
@@ -28,6 +34,10 @@ from clsloss.calibration.logits import (
     max_suppression_loss,
     squentropy_loss,
 )
+from clsloss.calibration.pairs import (
+    MMCELoss,
+    mmce_loss,
+)
 from clsloss.calibration.poly import (
     Poly1Loss,
     poly1_loss,
@@ -44,10 +54,13 @@ __all__ = [
     "InverseFocalLoss",
     "LabelRelaxationLoss",
     "LogitNormLoss",
+    "MDCALoss",
+    "MMCELoss",
     "MarginLabelSmoothingLoss",
     "MaxSuppressionLoss",
     "Poly1Loss",
     "SampleDependentFocalLoss",
+    "SoftECELoss",
     "SquentropyLoss",
     "brier_weighted_cross_entropy_loss",
     "confidence_penalty_loss",
@@ -57,7 +70,10 @@ __all__ = [
     "logit_norm_loss",
     "margin_label_smoothing_loss",
     "max_suppression_loss",
+    "mdca_loss",
+    "mmce_loss",
     "poly1_loss",
     "sample_dependent_focal_loss",
+    "soft_ece_loss",
     "squentropy_loss",
 ]

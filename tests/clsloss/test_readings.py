@@ -11,11 +11,7 @@ from clsloss.base import OWN_READING, REGISTRY
 from clsloss.links import log_softmax_and_complement
 
 ETAS = ([0.6, 0.25, 0.1, 0.05], [0.9, 0.06, 0.03, 0.01], [0.35, 0.3, 0.25, 0.1])
-# Losses of which one example alone says nothing: terms of a sum, and functions of a whole batch.
-TERMS = {"mdca", "mmce", "soft_ece"}
-# Losses whose minimiser is not what log_probs read, as their docstrings say.
-OTHER_MEANING = {"ldam", "vs", "seesaw", "logit_adjusted"}
-SPECS = [name for name in EVERY if name not in TERMS | OTHER_MEANING | {"focal", "logitnorm"}]
+SPECS = [name for name in EVERY if name not in ("focal", "logitnorm")]
 SPECS += [f"focal:gamma={gamma}" for gamma in (0, 0.5, 1, 2, 3, 5)]
 SPECS += ["bce:pos_weight=3", "bce:pos_weight=3|1|2|0.5"]
 SPECS += ["logitnorm:tau=0.2", "gce:power=0.3", "sce:alpha=6,beta=0.1", "bitempered:t1=0.5,t2=2"]

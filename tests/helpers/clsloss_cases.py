@@ -24,7 +24,9 @@ COUNTED = tuple(
     for name in clsloss.names()
     if "class_counts" in inspect.signature(REGISTRY[name]).parameters
 )
-EVERY = tuple(name for name in clsloss.names() if name not in COUNTED)
+# Functions of a whole batch, to be added to another loss; test_batch_terms.py tests them.
+TERMS = ("mdca", "mmce", "soft_ece")
+EVERY = tuple(name for name in clsloss.names() if name not in (*COUNTED, *TERMS))
 ADDITIVE = tuple(name for name in EVERY if REGISTRY[name].additive)
 SOFT = tuple(name for name in EVERY if REGISTRY[name].takes_probabilities)
 LOG_PROBS = tuple(name for name in EVERY if REGISTRY[name].input_kind == "log_probs")
@@ -36,7 +38,7 @@ def function_of(name):
     return getattr(sys.modules[cls.__module__], re.search(r"see `(\w+)`", cls.__doc__)[1])
 
 
-FUNCTIONS = {name: function_of(name) for name in (*EVERY, *COUNTED)}
+FUNCTIONS = {name: function_of(name) for name in (*EVERY, *COUNTED, *TERMS)}
 
 SETTINGS = {
     "label_smoothing": {"smoothing": [0.0, 0.1, 0.9]},
