@@ -26,6 +26,7 @@ Example:
 from clsloss.base import Loss
 from clsloss.bce import OneVsRestBCELoss, one_vs_rest_bce_loss
 from clsloss.calibration import (
+    AdaptiveFocalLoss,
     BrierWeightedCrossEntropyLoss,
     ConfidencePenaltyLoss,
     DualFocalLoss,
@@ -40,6 +41,7 @@ from clsloss.calibration import (
     SampleDependentFocalLoss,
     SoftECELoss,
     SquentropyLoss,
+    adaptive_focal_loss,
     brier_weighted_cross_entropy_loss,
     confidence_penalty_loss,
     dual_focal_loss,
@@ -109,6 +111,7 @@ from clsloss.trial import ClassesNeeded
 from clsloss.tversky import TverskyLoss, tversky_loss
 
 __all__ = [
+    "AdaptiveFocalLoss",
     "AsymmetricGCELoss",
     "BiTemperedLoss",
     "BrierLoss",
@@ -152,6 +155,7 @@ __all__ = [
     "TverskyLoss",
     "VectorScalingLoss",
     "WestonWatkinsLoss",
+    "adaptive_focal_loss",
     "asymmetric_gce_loss",
     "bi_tempered_loss",
     "brier_loss",

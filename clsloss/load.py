@@ -46,7 +46,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     # A module's attributes are too many to list.
-    return hint if len(known) > 40 else f"{hint} (known: {', '.join(known) or 'none'})"
+    return hint if len(known) > 60 else f"{hint} (known: {', '.join(known) or 'none'})"
 
 
 class _NoFile(ValueError):

@@ -1,5 +1,9 @@
 """Losses for calibration."""
 
+from clsloss.calibration.adaptive import (
+    AdaptiveFocalLoss,
+    adaptive_focal_loss,
+)
 from clsloss.calibration.batch_terms import (
     MDCALoss,
     SoftECELoss,
@@ -48,6 +52,7 @@ from clsloss.calibration.relaxation import (
 )
 
 __all__ = [
+    "AdaptiveFocalLoss",
     "BrierWeightedCrossEntropyLoss",
     "ConfidencePenaltyLoss",
     "DualFocalLoss",
@@ -62,6 +67,7 @@ __all__ = [
     "SampleDependentFocalLoss",
     "SoftECELoss",
     "SquentropyLoss",
+    "adaptive_focal_loss",
     "brier_weighted_cross_entropy_loss",
     "confidence_penalty_loss",
     "dual_focal_loss",

@@ -26,7 +26,9 @@ COUNTED = tuple(
 )
 # Functions of a whole batch, to be added to another loss; test_batch_terms.py tests them.
 TERMS = ("mdca", "mmce", "soft_ece")
-EVERY = tuple(name for name in clsloss.names() if name not in (*COUNTED, *TERMS))
+# A loss with a state; test_adafocal.py tests it.
+ADAPTIVE = ("adafocal",)
+EVERY = tuple(n for n in clsloss.names() if n not in (*COUNTED, *TERMS, *ADAPTIVE))
 ADDITIVE = tuple(name for name in EVERY if REGISTRY[name].additive)
 SOFT = tuple(name for name in EVERY if REGISTRY[name].takes_probabilities)
 LOG_PROBS = tuple(name for name in EVERY if REGISTRY[name].input_kind == "log_probs")
@@ -38,7 +40,7 @@ def function_of(name):
     return getattr(sys.modules[cls.__module__], re.search(r"see `(\w+)`", cls.__doc__)[1])
 
 
-FUNCTIONS = {name: function_of(name) for name in (*EVERY, *COUNTED, *TERMS)}
+FUNCTIONS = {name: function_of(name) for name in (*EVERY, *COUNTED, *TERMS, *ADAPTIVE)}
 
 SETTINGS = {
     "label_smoothing": {"smoothing": [0.0, 0.1, 0.9]},
