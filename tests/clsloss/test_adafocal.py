@@ -36,7 +36,7 @@ def test_value_and_gradient_are_those_of_the_authors(labels, value, norm):
 
 def test_each_bin_has_the_focal_or_inverse_focal_loss_of_its_gamma():
     logits, target = batch("ce", (200, 5))
-    w = weights()
+    logits, w = 2 * logits, weights()
     values = adaptive_focal_loss(logits, target, GAMMAS, EDGES, weight=w, reduction="none")
     p = logits.softmax(1).gather(1, target.clamp_min(0)[:, None])[:, 0]
     bins = torch.bucketize(p, EDGES.double())

@@ -56,7 +56,7 @@ def test_a_sum_splits_at_its_plus_signs_only():
 
 
 WRONG = [
-    ("focl", "unknown loss 'focl'; did you mean 'focal'? (known: agce, bce, bitempered, brier"),
+    ("focl", "unknown loss 'focl'; did you mean 'focal'? (known: adafocal, agce, bce"),
     ("focal:gama=2", "focal has no setting 'gama'; did you mean 'gamma'? (known: gamma, alpha)"),
     ("focal:3", "settings of a loss are key=value, got '3' in 'focal:3'"),
     ("focal:gamma=", "settings of a loss are key=value, got 'gamma='"),

@@ -19,6 +19,7 @@ from experiments.training import models, trainer
 from experiments.training.trainer import Trainer
 
 HEART = ("ce", "label_smoothing", "focal", "hinge", "nll", "kl")
+TERMS = ("tversky", "focal+mdca", "ce+0.5*soft_ece", "ce+mmce")
 PAIRWISE = ("ce+0.3*knowing_losses:Pairs", "knowing_losses:LearntPairs+knowing_losses:Prior")
 # 4 images in the last batch of 25: with three processes and three pieces some shares are empty.
 TRAIN_IMAGES = 25 * 48 + 4
@@ -74,7 +75,7 @@ def thirty_steps(loss, dtype, accumulation):
 def weights(out):
     """The weights of every loss, in both precisions, on the main process."""
     accumulating = [(loss, 3) for loss in (*HEART, "ce+0.5*brier", "dice:per_image=true")]
-    whole = [(loss, 1) for loss in ("ce", "dice", "tversky", "ce+0.5*dice", *PAIRWISE)]
+    whole = [(loss, 1) for loss in ("ce", "dice", "ce+0.5*dice", *TERMS, *PAIRWISE)]
     results = {
         f"{loss} {dtype}": thirty_steps(loss, dtype, accumulation)
         for loss, accumulation in accumulating + whole
