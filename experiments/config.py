@@ -173,9 +173,7 @@ class RunConfig:
                     rule.require(name, getattr(self, name))
         values.parse_interval(self.checkpoint_every)
         values.parse_milestones(self.milestones, self.epochs)
-        kind, _ = values.parse_class_weights(self.class_weights)
-        rule = Rule("left alone without --class-weights", lambda v: not v or kind != "none")
-        rule.require("class_weights_from", self.class_weights_from)
+        values.parse_class_weights(self.class_weights)
         values.parse_head(self.head)
         self._check_teacher()
 
@@ -239,6 +237,8 @@ class RunConfig:
         """The options that determine the result, as JSON values; data_dir names the images."""
         options = self.to_dict() | {"data_dir": self.images[0]}
         neutral = neutral_values()
+        if self.class_weights == "none":  # so that a grid may have none among its class weights
+            options["class_weights_from"] = neutral["class_weights_from"]
         return {
             name: value
             for name, value in options.items()

@@ -55,8 +55,8 @@ def create(config: RunConfig, dataset: Data | None = None) -> clsloss.Loss:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed(config.seed, Stream.CRITERION))
             criterion = clsloss.create(config.loss, **known)
-        if dataset and config.class_weights_from:
-            criterion.set_weight(known["weight"])
+        if config.class_weights_from and known.get("weight") is not None:
+            criterion.set_weight(known["weight"])  # refused if the loss hides its weights
     except clsloss.ClassesNeeded:
         raise
     except (ValueError, TypeError) as error:

@@ -64,7 +64,11 @@ def test_linear_is_neutral_and_cosine_is_another_run():
     hashes = [RunConfig.from_options({"head": h}).hash for h in ("linear", "cosine", "cosine:16")]
     assert hashes[0] == RunConfig().hash
     assert len(set(hashes)) == 3
-    assert RunConfig.from_options({"class_weights_from": 0}).hash == RunConfig().hash
+    late = {"class_weights_from": 0.8}
+    assert RunConfig.from_options(late).hash == RunConfig().hash  # without weights, no effect
+    weighted = {"class_weights": "balanced"}
+    hashes = {RunConfig.from_options(weighted | more).hash for more in ({}, late)}
+    assert len(hashes) == 2
 
 
 def test_a_run_with_a_cosine_head_learns_records_it_and_teaches(train_here):

@@ -72,7 +72,6 @@ def test_class_weights_that_wait_survive_a_resume(train_here, monkeypatch, tmp_p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"class_weights_from": 0.5}, "--class-weights-from must be left alone without"),
         ({"class_weights_from": 1.5, "class_weights": "balanced"}, r"must be in \[0, 1\]"),
         ({"loss": f"{OWN}:Pairs", "grad_accum": 2}, "sum over all pairs"),
         ({"loss": f"{OWN}:Ramp:gama=1"}, "did you mean 'gamma'"),
