@@ -7,6 +7,8 @@ is convex.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -88,7 +90,7 @@ def one_vs_rest_log_probs(
         slope = torch.log1p(gamma * _log_ratio(log_s, log_rest))
         slope_of_rest = torch.log1p(gamma * _log_ratio(log_rest, log_s))
         z = (1 + gamma) * z + slope_of_rest - slope
-    shift = odds.to(z).log() if isinstance(odds, Tensor) else z.new_tensor(odds).log()
+    shift = odds.to(z).log() if isinstance(odds, Tensor) else math.log(odds)
     return F.log_softmax(F.logsigmoid(z - shift), dim)
 
 
