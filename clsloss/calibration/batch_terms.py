@@ -89,7 +89,7 @@ def mdca_loss(
 def _class_sums(batch: Batch) -> Tensor:
     """Σ v, Σ v p_c and Σ v q_c over the examples of weight v, (1 + 2 C,)."""
     v, _, p, q = examples(batch)
-    return torch.cat([v.sum().view(1), v @ p, v @ q])
+    return torch.cat([v.sum().view(1), p.T @ v, q.T @ v])
 
 
 def _mdca(sums: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ def _bin_sums(batch: Batch, bins: int, temperature: float) -> Tensor:
     right = q.gather(1, predicted.unsqueeze(1)).squeeze(1).detach()
     centres = (torch.arange(bins, device=p.device, dtype=p.dtype) + 0.5) / bins
     degrees = F.softmax(-((confidence.unsqueeze(1) - centres) ** 2) / temperature, 1)
-    return torch.cat([v @ degrees, (v * confidence) @ degrees, (v * right) @ degrees])
+    return torch.cat([degrees.T @ v, degrees.T @ (v * confidence), degrees.T @ (v * right)])
 
 
 def _soft_ece(sums: Tensor) -> Tensor:

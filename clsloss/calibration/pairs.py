@@ -77,7 +77,7 @@ def mmce_loss(
         square = _weighted(v * a, v * (1 - a), c, kernel, twice=form == "code")
     else:
         e = v * (a - c)
-        square = ratio((e @ kernel) @ e, v.sum() ** 2)
+        square = ratio(e @ (kernel @ e), v.sum() ** 2)
     return root(square)
 
 
@@ -90,7 +90,7 @@ def _weighted(right: Tensor, wrong: Tensor, c: Tensor, kernel: Tensor, *, twice:
 
     e_right, e_wrong = share(right * (1 - c), m_right), share(wrong * c, m_wrong)
     e = e_right - e_wrong
-    return torch.where(both, (e @ kernel) @ e, 0.0)
+    return torch.where(both, e @ (kernel @ e), 0.0)
 
 
 class MMCELoss(Loss, name="mmce", purpose="calibration"):
