@@ -107,6 +107,11 @@ class Batch:
         return self.target.masked_fill(self.ignored, 0).unsqueeze(self.dim)
 
     @property
+    def masked(self) -> Tensor | None:
+        """Where a class is masked (logit -inf), in the logits' shape; None if none is."""
+        return masked_classes(self.logits)
+
+    @property
     def q(self) -> Tensor:
         """The targets as probabilities in the logits' shape, 0 where ignored."""
         if self.soft:
@@ -213,6 +218,16 @@ def _free_of_nan(tensor: Tensor) -> bool:
 def readable(tensor: Tensor) -> bool:
     """Whether values can be read without waiting for a device or breaking a compiled graph."""
     return tensor.is_cpu and tensor.numel() > 0 and not torch.compiler.is_compiling()
+
+
+def masked_classes(logits: Tensor) -> Tensor | None:
+    """Where logits are -inf. None if it can be read that none is, which saves passes over them."""
+    try:
+        if readable(logits) and bool(logits.detach().amin() > -math.inf):
+            return None
+    except RuntimeError:  # under vmap, values cannot be read
+        pass
+    return logits == -math.inf
 
 
 def check_labels(target: Tensor, classes: int, ignore_index: int) -> None:

@@ -32,10 +32,17 @@ def pointwise(batch: Batch, loss: Callable[[Tensor], Tensor]) -> Tensor:
     return batch.weigh(loss(label_log_p(batch)).masked_fill(batch.ignored, 0.0))
 
 
-def label_log_p(batch: Batch) -> Tensor:
-    """The log-probability of each label: 0 where ignored, or impossible and of weight 0."""
-    ignore = batch.ignore_index
-    log_p = -F.cross_entropy(batch.logits, batch.target, ignore_index=ignore, reduction="none")
-    return (
-        log_p if batch.weight is None else without_impossible(batch.at_labels(batch.weight), log_p)
-    )
+def label_log_p(batch: Batch, log_p: Tensor | None = None) -> Tensor:
+    """The log-probability of each label: 0 where ignored, or impossible and of weight 0.
+
+    Args:
+        batch: the call, with class indices.
+        log_p: the log-softmax of the logits, where it has been computed.
+    """
+    if log_p is None:
+        ignore = batch.ignore_index
+        own = -F.cross_entropy(batch.logits, batch.target, ignore_index=ignore, reduction="none")
+    else:
+        own = log_p.gather(batch.dim, batch.index).squeeze(batch.dim)
+        own = own.masked_fill(batch.ignored, 0.0)
+    return own if batch.weight is None else without_impossible(batch.at_labels(batch.weight), own)

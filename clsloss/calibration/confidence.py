@@ -56,7 +56,7 @@ def confidence_penalty_loss(
     batch = Batch(input, target, weight, ignore_index)
     log_p = F.log_softmax(batch.logits, batch.dim)
     penalty = strength * inner_product(log_p.exp(), log_p, batch.dim)
-    return penalised(batch, penalty, reduction)
+    return penalised(batch, penalty, reduction, log_p)
 
 
 class ConfidencePenaltyLoss(Loss, name="confidence_penalty", purpose="calibration"):

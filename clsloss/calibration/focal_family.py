@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -147,11 +148,15 @@ def dual_focal_loss(
     """
     check_not_negative("gamma", gamma)
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
-    own = label_log_p(batch)
+    log_p = F.log_softmax(batch.logits, batch.dim)
+    own = label_log_p(batch, log_p)
     if gamma:
-        p = F.softmax(batch.logits, batch.dim)
-        rivals = p.masked_fill(p >= p.gather(batch.dim, batch.index), 0.0)
-        own = power(rivals.amax(batch.dim) - torch.expm1(own), gamma) * own
+        with torch.no_grad():
+            of_label = log_p.gather(batch.dim, batch.index)
+            below = log_p.masked_fill(log_p >= of_label, -math.inf)
+            largest, place = below.max(batch.dim, keepdim=True)
+        rival = log_p.gather(batch.dim, place).masked_fill(largest == -math.inf, -math.inf)
+        own = power(rival.exp().squeeze(batch.dim) - torch.expm1(own), gamma) * own
     return batch.reduce(batch.weigh(-own.masked_fill(batch.ignored, 0.0)), reduction)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.base import Loss
-from clsloss.batch import class_dim, widen
+from clsloss.batch import class_dim, masked_classes, widen
 from clsloss.checks import IGNORE_INDEX, check_positive
 from clsloss.cross_entropy import cross_entropy
 
@@ -90,9 +90,10 @@ def normalised(logits: Tensor, tau: float) -> Tensor:
     At z = 0, which has no direction, the gradient is 0.
     """
     z, dim = widen(logits), class_dim(logits)
-    masked = z == -math.inf
-    kept = z.masked_fill(masked, 0.0)
+    masked = masked_classes(z)
+    kept = z if masked is None else z.masked_fill(masked, 0.0)
     square = kept.square().sum(dim, keepdim=True)
     zero = square == 0
     norm = square.masked_fill(zero, 1.0).sqrt() + 1e-7
-    return (kept / norm.masked_fill(zero, math.inf) / tau).masked_fill(masked, -math.inf)
+    scaled = kept / (tau * norm.masked_fill(zero, math.inf))
+    return scaled if masked is None else scaled.masked_fill(masked, -math.inf)

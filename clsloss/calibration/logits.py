@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clsloss.base import Loss
 from clsloss.batch import Batch
-from clsloss.calibration.penalties import penalised, unmasked
+from clsloss.calibration.penalties import class_mean, penalised
 from clsloss.checks import IGNORE_INDEX, check_flag, check_not_negative
 
 
@@ -63,11 +63,11 @@ def margin_label_smoothing_loss(
     check_not_negative("alpha", alpha)
     check_flag("summed", summed)
     batch = Batch(input, target, weight, ignore_index)
-    z, there = unmasked(batch)
-    excess = F.relu(z.amax(batch.dim, keepdim=True) - z - margin) * there
-    penalty = excess.sum(batch.dim)
-    if not summed:
-        penalty = penalty / there.sum(batch.dim)
+    z, masked = batch.logits, batch.masked
+    excess = F.relu((z.max(batch.dim, keepdim=True).values - margin) - z)
+    penalty = class_mean(excess, masked, batch.dim)
+    if summed:
+        penalty = penalty * (batch.classes if masked is None else (~masked).sum(batch.dim))
     return penalised(batch, alpha * penalty, reduction)
 
 
@@ -142,9 +142,9 @@ def max_suppression_loss(
     """
     check_not_negative("strength", strength)
     batch = Batch(input, target, weight, ignore_index)
-    z, there = unmasked(batch)
-    mean = (z * there).sum(batch.dim) / there.sum(batch.dim)
-    return penalised(batch, strength * (z.amax(batch.dim) - mean), reduction)
+    top = batch.logits.max(batch.dim).values
+    mean = class_mean(batch.logits, batch.masked, batch.dim)
+    return penalised(batch, strength * (top - mean), reduction)
 
 
 class MaxSuppressionLoss(Loss, name="maxsup", purpose="calibration"):
@@ -206,10 +206,12 @@ def squentropy_loss(
         tensor(1.)
     """
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
-    z, there = unmasked(batch)
-    wrong = (z * there).scatter(batch.dim, batch.index, 0.0)
-    others = (there.sum(batch.dim) - 1).clamp_min(1)
-    return penalised(batch, wrong.square().sum(batch.dim) / others, reduction)
+    wrong, masked, others = batch.logits, batch.masked, batch.classes - 1
+    if masked is not None:
+        wrong = wrong.masked_fill(masked, 0.0)
+        others = ((~masked).sum(batch.dim) - 1).clamp_min(1)
+    squares = wrong.scatter(batch.dim, batch.index, 0.0).square().sum(batch.dim)
+    return penalised(batch, squares / others, reduction)
 
 
 class SquentropyLoss(Loss, name="squentropy", purpose="calibration"):

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from clsloss.batch import Batch, inner_product
+from clsloss.pointwise import label_log_p
 
 
-def unmasked(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The logits, and 1 where a class is not masked (logit -inf), else 0.
+def class_mean(values: Tensor, masked: Tensor | None, dim: int) -> Tensor:
+    """The mean of values in the logits' shape over the classes that are not masked.
 
-    A masked class gets the least of the other logits, so that what is computed of it is finite.
+    Args:
+        values: may be infinite where masked.
+        masked: as `Batch.masked`.
+        dim: the dimension of the classes.
     """
-    z = batch.logits
-    masked = z == -math.inf
-    least = z.masked_fill(masked, math.inf).amin(batch.dim, keepdim=True)
-    return torch.where(masked, least, z), (~masked).to(z.dtype)
+    if masked is None:
+        return values.mean(dim)
+    return values.masked_fill(masked, 0.0).sum(dim) / (~masked).sum(dim)
 
 
-def penalised(batch: Batch, penalty: Tensor, reduction: str) -> Tensor:
-    """Cross-entropy plus a penalty of each example, with class weights on both."""
+def penalised(
+    batch: Batch, penalty: Tensor, reduction: str, log_p: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy plus a penalty of each example, with class weights on both.
+
+    Args:
+        batch: the call.
+        penalty: (N, d1, ...).
+        reduction: as in `cross_entropy`.
+        log_p: the log-softmax of the logits, where the penalty has computed it.
+    """
     if batch.soft:
-        log_p = F.log_softmax(batch.logits, batch.dim)
+        log_p = F.log_softmax(batch.logits, batch.dim) if log_p is None else log_p
         ce = -inner_product(batch.weighted(batch.q), log_p, batch.dim)
         return batch.reduce(ce + batch.weigh(penalty), reduction)
-    ignore = batch.ignore_index
-    ce = F.cross_entropy(batch.logits, batch.target, ignore_index=ignore, reduction="none")
     penalty = penalty.masked_fill(batch.ignored, 0.0)
-    return batch.reduce(batch.weigh(ce + penalty), reduction)
+    return batch.reduce(batch.weigh(penalty - label_log_p(batch, log_p)), reduction)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -159,15 +158,18 @@ def _share(batch: Batch, log_p: Tensor, loss: Callable[[Tensor], Tensor]) -> Ten
         log_p: the log-probabilities, -inf for masked classes.
         loss: f as a function of log p, with f(0) = 0.
     """
-    masked = log_p == -math.inf
-    losses = loss(log_p.masked_fill(masked, 0.0))
+    def of_interest(values: Tensor) -> Tensor:
+        return values if batch.soft else values.gather(batch.dim, batch.index)
+
+    masked = batch.masked
+    losses = loss(log_p if masked is None else log_p.masked_fill(masked, 0.0))
     total = losses.sum(batch.dim, keepdim=True)
-    shares = losses / total.clamp_min(least(total))
-    # With masked classes the sum is infinite: they share it, and the others have nothing of it.
-    several = masked.sum(batch.dim, keepdim=True)
-    limit = masked.to(shares.dtype) / several.clamp_min(1)
-    shares = torch.where(several > 0, limit, shares)
+    shares = of_interest(losses) / total.clamp_min(least(total))
+    if masked is not None:
+        # The sum is infinite: masked classes share it, and the others have nothing of it.
+        several = masked.sum(batch.dim, keepdim=True)
+        limit = of_interest(masked).to(shares.dtype) / several.clamp_min(1)
+        shares = torch.where(several > 0, limit, shares)
     if batch.soft:
         return inner_product(batch.weighted(batch.q), shares, batch.dim)
-    own = shares.gather(batch.dim, batch.index).squeeze(batch.dim)
-    return batch.weigh(own.masked_fill(batch.ignored, 0.0))
+    return batch.weigh(shares.squeeze(batch.dim).masked_fill(batch.ignored, 0.0))
