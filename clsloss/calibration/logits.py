@@ -206,12 +206,13 @@ def squentropy_loss(
         tensor(1.)
     """
     batch = Batch(input, target, weight, ignore_index, probabilities=False)
-    wrong, masked, others = batch.logits, batch.masked, batch.classes - 1
-    if masked is not None:
-        wrong = wrong.masked_fill(masked, 0.0)
+    wrong, masked = batch.logits.scatter(batch.dim, batch.index, 0.0), batch.masked
+    if masked is None:
+        penalty = wrong.square().sum(batch.dim) / (batch.classes - 1)
+    else:
         others = ((~masked).sum(batch.dim) - 1).clamp_min(1)
-    squares = wrong.scatter(batch.dim, batch.index, 0.0).square().sum(batch.dim)
-    return penalised(batch, squares / others, reduction)
+        penalty = wrong.masked_fill(masked, 0.0).square().sum(batch.dim) / others
+    return penalised(batch, penalty, reduction)
 
 
 class SquentropyLoss(Loss, name="squentropy", purpose="calibration"):

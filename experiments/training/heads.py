@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from analyze.errors import UsageError
 from experiments.values import LINEAR, parse_head
 
-# A softmax over cosines times S gives at most 1 / (1 + (C - 1) exp(-2 S)). S is learnt, and starts
-# where cross-entropy trains as fast as with a linear head: see benchmarks/README.md.
+# A softmax over cosines times S gives at most 1 / (1 + (C - 1) exp(-2 S)). S is learnt, from the
+# value of Gidaris & Komodakis; benchmarks/README.md compares it with others.
 INITIAL_SCALE = 10.0
 
 
