@@ -58,7 +58,9 @@ def test_every_loss_has_a_formula_and_those_with_a_paper_its_number():
             text = inspect.getdoc(function)
             assert "\n\nFormula:\n    " in text, name
             if "Source:" in text:
-                assert re.search(r"arXiv:\d{4}\.\d{5}|doi:10\.|Journal|Proceedings|NeurIPS \d", text), name
+                assert re.search(
+                    r"arXiv:\d{4}\.\d{5}|doi:10\.|Journal|Proceedings|NeurIPS \d", text
+                ), name
 
 
 @pytest.mark.slow

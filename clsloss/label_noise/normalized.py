@@ -158,6 +158,7 @@ def _share(batch: Batch, log_p: Tensor, loss: Callable[[Tensor], Tensor]) -> Ten
         log_p: the log-probabilities, -inf for masked classes.
         loss: f as a function of log p, with f(0) = 0.
     """
+
     def of_interest(values: Tensor) -> Tensor:
         return values if batch.soft else values.gather(batch.dim, batch.index)
 

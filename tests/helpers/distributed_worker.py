@@ -12,6 +12,7 @@ from small_runs import TINY
 from torch import nn
 
 import clsloss
+from clsloss.base import REGISTRY
 from experiments.config import RunConfig
 from experiments.data import datasets
 from experiments.machine import distributed
@@ -28,20 +29,23 @@ TRAIN_IMAGES = 25 * 48 + 4
 def small_network(dtype):
     """Without BatchNorm and dropout: nothing in it depends on how the batch is divided."""
 
-    class Network(nn.Sequential):
+    class Network(nn.Module):
+        def __init__(self, num_classes, in_channels):
+            super().__init__()
+            self.features = nn.Sequential(
+                nn.Conv2d(in_channels, 8, 3, padding=1),
+                nn.Tanh(),
+                nn.AdaptiveAvgPool2d(4),
+                nn.Flatten(),
+            )
+            self.fc = nn.Linear(128, num_classes)
+
         def forward(self, x):
-            return super().forward(x.to(dtype))
+            return self.fc(self.features(x.to(dtype)))
 
     def create(name, num_classes, in_channels, seed):
         torch.manual_seed(seed)
-        layers = [
-            nn.Conv2d(in_channels, 8, 3, padding=1),
-            nn.Tanh(),
-            nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(128, num_classes),
-        ]
-        return Network(*layers).to(dtype)
+        return Network(num_classes, in_channels).to(dtype)
 
     return create
 
@@ -49,8 +53,9 @@ def small_network(dtype):
 def thirty_steps(loss, dtype, accumulation):
     """Weights after 30 steps, with class weights and a fifth of the labels ignored."""
     models.create = small_network(dtype)
+    options = {"loss": loss, "batch_size": 48, "grad_accum": accumulation, "lr": 0.05}
     config = RunConfig.from_options(
-        TINY | {"loss": loss, "batch_size": 48, "grad_accum": accumulation, "lr": 0.05}
+        TINY | options | ({"head": "cosine"} if loss == "ldam" else {})
     )
     accelerator = distributed.start(config)
     images = datasets.load(config)
@@ -72,13 +77,23 @@ def thirty_steps(loss, dtype, accumulation):
     }
 
 
-def weights(out):
-    """The weights of every loss, in both precisions, on the main process."""
+def some(out):
+    """The weights of a loss of each kind."""
     accumulating = [(loss, 3) for loss in (*HEART, "ce+0.5*brier", "dice:per_image=true")]
     whole = [(loss, 1) for loss in ("ce", "dice", "ce+0.5*dice", *TERMS, *PAIRWISE)]
+    weights(accumulating + whole, out)
+
+
+def every(out):
+    """The weights of every loss."""
+    weights([(name, 3 if REGISTRY[name].additive else 1) for name in clsloss.names()], out)
+
+
+def weights(cases, out):
+    """The weights of these losses, in both precisions, on the main process."""
     results = {
         f"{loss} {dtype}": thirty_steps(loss, dtype, accumulation)
-        for loss, accumulation in accumulating + whole
+        for loss, accumulation in cases
         for dtype in (torch.float32, torch.float64)
     }
     if os.environ.get("RANK", "0") == "0":
@@ -107,5 +122,6 @@ def stop_and_resume(out):
 
 
 if __name__ == "__main__":
-    {"weights": weights, "stop_and_resume": stop_and_resume}[sys.argv[1]](Path(sys.argv[2]))
+    tasks = {"some": some, "every": every, "stop_and_resume": stop_and_resume}
+    tasks[sys.argv[1]](Path(sys.argv[2]))
     distributed.leave()  # as train.py does: torch's threads must end before the process

@@ -31,16 +31,17 @@ def launch(processes, *arguments):
     return done
 
 
-@pytest.fixture(scope="module")
-def one_process(tmp_path_factory):
+@pytest.fixture(scope="module", params=["some", pytest.param("every", marks=pytest.mark.slow)])
+def one_process(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("one") / "weights.pt"
-    launch(1, "weights", out)
-    return torch.load(out)
+    launch(1, request.param, out)
+    return request.param, torch.load(out)
 
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_several_processes_have_the_weights_of_one(tmp_path, one_process, processes):
-    launch(processes, "weights", tmp_path / "weights.pt")
+    losses, one_process = one_process
+    launch(processes, losses, tmp_path / "weights.pt")
     several = torch.load(tmp_path / "weights.pt")
     assert several.keys() == one_process.keys()
     for case, expected in one_process.items():
