@@ -63,6 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--compare class_weights --reference 'ce class_weights=none'",
     )
     report.add_argument(
+        "--margin",
+        metavar="METRIC=NUMBER,...",
+        help="the smallest differences that matter, named beforehand: accuracy=0.5,ece=1,nll=0.02 "
+        "(points, points, nats). Losses shown to differ by less are equivalent, and seeds needed "
+        "are those for such differences",
+    )
+    report.add_argument(
+        "--pairs",
+        action="store_true",
+        help="also compare all pairs of losses: pairs.csv and a figure",
+    )
+    report.add_argument(
         "--layout",
         choices=("mukhoti", "guo"),
         help="show the losses beside the results of Mukhoti et al. 2020 or Guo et al. 2017",
@@ -150,14 +162,17 @@ def _score(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from rich.text import Text
 
-    from analyze.comparison.report import build_report
+    from analyze.comparison.report import build_report, margins_of
     from analyze.report.output import WRITTEN, write_report
     from analyze.report.terminal import print_report
     from analyze.report.wandb_report import log_report, parse_target
 
     if options.to_wandb:
         parse_target(options.to_wandb)
-    report = build_report(options.paths, options.reference, options.compare)
+    margins = margins_of(options.margin) if options.margin else {}
+    report = build_report(
+        options.paths, options.reference, options.compare, margins=margins, pairs=options.pairs
+    )
     write_report(
         report,
         options.out,
@@ -183,11 +198,10 @@ def _command(options: argparse.Namespace) -> str:
     words += ["--out", str(options.out)]
     for name in options.compare:
         words += ["--compare", name]
-    for name in ("reference", "layout", "to_wandb"):
+    for name in ("reference", "margin", "layout", "to_wandb"):
         if value := getattr(options, name):
             words += [f"--{name.replace('_', '-')}", value]
-    if options.keep_runs:
-        words.append("--keep-runs")
+    words += [f"--{n.replace('_', '-')}" for n in ("pairs", "keep_runs") if getattr(options, n)]
     return shlex.join(words)
 
 

@@ -42,3 +42,8 @@ def train_here(tmp_path):
 
     yield run
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def pytest_collection_modifyitems(items):
+    """Files that start processes come first: they are long, and wait while others compute."""
+    items.sort(key=lambda item: "experiments" not in item.path.parts)

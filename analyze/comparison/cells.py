@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analyze.comparison.comparisons import IDENTICAL, PRIMARY
+from analyze.comparison.comparisons import AT_BOUND, EQUIVALENT, IDENTICAL, PRIMARY
 from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
 from analyze.metrics.table import heading, is_scale_bound, of_column
@@ -20,7 +21,7 @@ COLUMNS = ("accuracy", "nll", "ece", "temperature", "nll_ts", "ece_ts", "aurc")
 SHOWN = {name: heading(name) for name in COLUMNS}
 # By softmax, as the loss reads its outputs, and at T.
 READINGS = {n: heading(n) for n in ("ece", "ece_own", "ece_ts", "nll", "nll_own", "nll_ts")}
-SCALE_MARK, CALIBRATED_MARK, BOUND_MARK = "†", "≈", "‡"
+SCALE_MARK, CALIBRATED_MARK, BOUND_MARK, BEST_MARK = "†", "≈", "‡", "★"
 AT_TEMPERATURE = ("temperature", "nll_ts", "ece_ts")
 DIFFERENCES = (
     *("loss", "metric", "seeds", "difference", "95% interval", "p (Holm)", "verdict"),
@@ -36,7 +37,7 @@ class Cell:
         text: The text without marks.
         value: The sort key; NaN sorts last.
         bold: Whether the value is distinguishably better than the reference.
-        marks: SCALE_MARK, CALIBRATED_MARK or BOUND_MARK, which `legend` explains.
+        marks: SCALE_MARK, CALIBRATED_MARK, BOUND_MARK or BEST_MARK, which `legend` explains.
         note: Small print beside the text: the noise floor of an ECE.
     """
 
@@ -81,10 +82,15 @@ def main_tables(report: Report) -> Iterator[Tables]:
         better = {
             (row.loss, row.metric) for row in compared.itertuples() if row.verdict == "better"
         }
+        top = within(report.best, setting)
+        best = {(row.loss, row.metric) for row in top.itertuples() if row.in_set}
         ranked = losses.sort_values("nll_ts_mean", kind="stable").to_dict("records")
         rows = [
             [Cell(row["loss"]), *(Cell(str(row[name]), row[name]) for name in ("seeds", *lost))]
-            + [_mean(row, name, (row["loss"], name) in better) for name in SHOWN]
+            + [
+                _mean(row, name, (row["loss"], name) in better, (row["loss"], name) in best)
+                for name in SHOWN
+            ]
             for row in ranked
         ]
         readings = [
@@ -132,10 +138,19 @@ def legend(report: Report) -> list[str]:
     lines = [
         "Best NLL at T first. ± is half the 95% t-interval over seeds; whether two losses differ "
         "is in the paired differences, not in the overlap of these.",
-        f"Verdicts are corrected (Holm) over the {tests} primary comparisons of this report; "
-        "bold is better than the reference. Seeds needed: for a verdict on a difference of the "
-        "size observed, 80% of the time; >1000 also where only more test images would tell.",
+        _on_verdicts(report, tests),
     ]
+    if report.best["in_set"].any():
+        lines.append(
+            f"{BEST_MARK} may be the best in this column: with 95% confidence the best loss is "
+            "among those with the mark (Hsu's comparisons with the best)"
+        )
+    if tests:
+        lines.append(_on_failures(report))
+    if (report.comparisons["verdict"] == AT_BOUND).any():
+        lines.append(
+            f"{AT_BOUND}: no test, since in one of the runs no finite temperature is the best"
+        )
     if (report.comparisons["verdict"] == IDENTICAL).any():
         lines.append(
             f"{IDENTICAL}: every metric of every run equals the reference's to the last bit; "
@@ -168,6 +183,51 @@ def legend(report: Report) -> list[str]:
                 f"{reason}; disregard figures at T"
             )
     return lines
+
+
+def _on_verdicts(report: Report, tests: int) -> str:
+    """How verdicts come about, and what seeds needed are."""
+    called = report.comparisons[report.comparisons["verdict"].isin(["better", "worse"])]
+    lucky = (called["seeds_needed_high"].fillna(np.inf) > called["seeds"]).any()
+    if report.margins:
+        named = ", ".join(
+            f"{SHOWN[metric].removesuffix(' %')} {formatted(metric, margin)}"
+            for metric, margin in report.margins.items()
+        )
+        text = (
+            f"Verdicts are corrected (p x {tests}, for difference and equivalence together) over "
+            f"the primary comparisons of this report; bold is better than the reference. "
+            f"{EQUIVALENT}: the difference is shown to be smaller than the margin ({named}). Not "
+            "distinguishable: the study was too small to tell. Seeds needed: for a verdict on a "
+            "difference as large as the margin, or of the size observed where none is named"
+        )
+    else:
+        text = (
+            f"Verdicts are corrected (Holm) over the {tests} primary comparisons of this report; "
+            "bold is better than the reference. Seeds needed: for a verdict on a difference of "
+            "the size observed"
+        )
+    text += (
+        ", 80% of the time, with the range that this study leaves open (5 to 95%); >1000 also "
+        "where only more test images would tell."
+    )
+    if lucky:
+        text += (
+            " Where that range goes beyond the seeds there are, a difference that is called one "
+            "is probably smaller than observed."
+        )
+    return text
+
+
+def _on_failures(report: Report) -> str:
+    """How many runs failed, and what that leaves open."""
+    failed = int(report.losses["diverged"].sum())
+    runs = failed + len(report.evaluated)
+    seeds = int(report.losses["seeds"].max())
+    return (
+        f"{failed} of {runs} runs diverged. Verdicts hold for runs that do not: a loss that fails "
+        f"once in ten runs fails in none of {seeds} with probability {0.9**seeds:.2f}."
+    )
 
 
 def readings_in_words(report: Report) -> str:
@@ -245,7 +305,7 @@ def verdict_text(row: dict[str, Any]) -> str:
     return row["verdict"] or ("no spread over seeds" if enough else f"below {FEWEST_SEEDS} seeds")
 
 
-def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
+def _mean(row: dict[str, Any], name: str, bold: bool, best: bool = False) -> Cell:
     """The mean ± half the t-interval over seeds, with its marks."""
     if not row["seeds"]:
         return Cell("")
@@ -263,6 +323,8 @@ def _mean(row: dict[str, Any], name: str, bold: bool) -> Cell:
     marks += scale_mark(row, name)
     if row["temperatures_at_bound"] and name in AT_TEMPERATURE:
         marks += BOUND_MARK
+    if best:
+        marks += BEST_MARK
     return Cell(text, mean, bold, marks, note)
 
 
@@ -274,7 +336,10 @@ def _difference(row: dict[str, Any]) -> list[str]:
         for name in ("difference", "low", "high")
     )
     tested = not pd.isna(row["p_holm"])
-    needed = f"{row['seeds_needed']:.0f}" if not pd.isna(row["seeds_needed"]) else ">1000"
+    needed, fewest, most = (
+        f"{row[name]:.0f}" if not pd.isna(row[name]) else ">1000"
+        for name in ("seeds_needed", "seeds_needed_low", "seeds_needed_high")
+    )
     return [
         row["loss"],
         SHOWN[metric] + (f" {SCALE_MARK}" if row["scale_arbitrary"] else ""),
@@ -283,5 +348,5 @@ def _difference(row: dict[str, Any]) -> list[str]:
         f"{low} to {high}" if row["seeds"] > 1 else "",
         f"{row['p_holm']:.2g}" if tested else "",
         verdict_text(row),
-        needed if tested else "",
+        f"{needed} ({fewest} to {most})" if tested else "",
     ]

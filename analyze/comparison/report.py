@@ -1,17 +1,21 @@
 """`python -m analyze report`: turns runs into tables."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analyze.comparison.comparisons import compare
+from analyze.comparison.comparisons import PRIMARY, compare
+from analyze.comparison.contrasts import copies
+from analyze.comparison.contrasts import settings as settings_of
 from analyze.comparison.covariance import covariances
+from analyze.comparison.rankings import all_pairs, best
 from analyze.comparison.tables import losses_table, runs_table
 from analyze.errors import UsageError
 from analyze.metrics.predictions import Floats
+from analyze.metrics.table import of_column
 from analyze.runs.evaluation import by_own_reading, same_examples, score_runs
 from analyze.runs.run import LeftOut, as_text, none_usable, option_texts, read_runs, varying
 from analyze.runs.scored import ScoredRun
@@ -31,7 +35,9 @@ class Report:
         options: The options that vary, in the order of the columns.
         fixed: The options that do not vary, with their values.
         covariance: The covariance between runs over examples, by metric: see `covariances`.
-        runs, losses, comparisons: The tables.
+        runs, losses, comparisons, best: The tables.
+        pairs: The table of all pairs; None unless asked for.
+        margins: Metric -> the smallest difference that matters, as a fraction.
     """
 
     evaluated: list[ScoredRun]
@@ -43,15 +49,29 @@ class Report:
     runs: pd.DataFrame
     losses: pd.DataFrame
     comparisons: pd.DataFrame
+    best: pd.DataFrame
+    pairs: pd.DataFrame | None = None
+    margins: dict[str, float] = field(default_factory=dict)
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables by name."""
-        return {"runs": self.runs, "losses": self.losses, "comparisons": self.comparisons}
+        tables = {
+            "runs": self.runs,
+            "losses": self.losses,
+            "comparisons": self.comparisons,
+            "best": self.best,
+        }
+        return tables if self.pairs is None else tables | {"pairs": self.pairs}
 
 
 def build_report(
-    paths: Sequence[str | Path], reference: str | None = None, compared: Sequence[str] = ()
+    paths: Sequence[str | Path],
+    reference: str | None = None,
+    compared: Sequence[str] = (),
+    *,
+    margins: dict[str, float] | None = None,
+    pairs: bool = False,
 ) -> Report:
     """Reads and evaluates the runs at or below the paths, and makes the tables.
 
@@ -61,6 +81,8 @@ def build_report(
         reference: The loss to compare the others with; "ce" if None.
         compared: Options whose values are compared in the same way as losses. They become part of
             the name of the loss, as in "ce class_weights=balanced".
+        margins: Metric -> the smallest difference that matters, as a fraction: see `margins_of`.
+        pairs: Whether to compare all pairs of losses too.
 
     Raises:
         UsageError: A path has no runs, no run is usable, no run has the reference or an option,
@@ -99,7 +121,8 @@ def build_report(
     evaluated.sort(
         key=lambda scored: (as_text(scored.run.setting), scored.run.loss, scored.run.seed)
     )
-    left_out = sorted(left_out + others, key=lambda out: out.path)
+    evaluated, copied = _without_copies(evaluated)
+    left_out = sorted(left_out + others + copied, key=lambda out: out.path)
     if not evaluated:
         raise none_usable(left_out)
     reference = REFERENCE if reference is None else reference
@@ -107,6 +130,7 @@ def build_report(
     settings = [scored.run.setting for scored in evaluated]
     options = varying(settings + [out.setting for out in diverged if out.setting])
     covariance = covariances(evaluated)
+    grouped = list(settings_of(evaluated, covariance))
     return Report(
         evaluated=evaluated,
         left_out=left_out,
@@ -116,8 +140,52 @@ def build_report(
         covariance=covariance,
         runs=runs_table(evaluated, options),
         losses=losses_table(evaluated, diverged, options),
-        comparisons=compare(evaluated, reference, options, covariance),
+        comparisons=compare(evaluated, reference, options, covariance, margins=margins),
+        best=best(grouped, options),
+        pairs=all_pairs(grouped, options) if pairs else None,
+        margins=margins or {},
     )
+
+
+def margins_of(text: str) -> dict[str, float]:
+    """Margins as they are written: in percentage points where a metric is in %.
+
+    Raises:
+        UsageError: Not METRIC=NUMBER, a metric that has no verdict, or a number that is not > 0.
+
+    Example:
+        >>> margins_of("accuracy=0.5,nll=0.02")
+        {'accuracy': 0.005, 'nll': 0.02}
+    """
+    margins = {}
+    for part in text.split(","):
+        name, _, number = part.strip().partition("=")
+        expected = f"expected METRIC=NUMBER with a metric of {', '.join(PRIMARY)}"
+        if name not in PRIMARY:
+            raise UsageError(f"--margin {text}: {expected}, got {part.strip() or 'nothing'}")
+        try:
+            value = float(number)
+        except ValueError:
+            value = float("nan")
+        if not 0 < value < float("inf"):
+            raise UsageError(f"--margin {text}: {name} needs a number above 0, got {number!r}")
+        margins[name] = value / (100 if of_column(name).unit == "%" else 1)
+    return margins
+
+
+def _without_copies(evaluated: list[ScoredRun]) -> tuple[list[ScoredRun], list[LeftOut]]:
+    """The runs without those that equal a run of another seed: they would count twice."""
+    copied = {again.run.path: first for again, first in copies(evaluated)}
+    kept = [scored for scored in evaluated if scored.run.path not in copied]
+    left_out = [
+        scored.run.left_out(
+            f"all its metrics are those of seed {copied[scored.run.path].run.seed}, to the last "
+            "bit: a copy, which counts once"
+        )
+        for scored in evaluated
+        if scored.run.path in copied
+    ]
+    return kept, left_out
 
 
 def _named(loss: str, setting: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:

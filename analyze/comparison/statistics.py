@@ -28,9 +28,10 @@ class Difference:
     Attributes:
         mean: The mean over seeds (and examples).
         seeds: S, the number of seeds.
-        over_seeds: The part that falls with the number of seeds; S - 1 degrees of freedom.
+        over_seeds: The part that falls with the number of seeds.
         over_examples: The part that more seeds do not reduce; n - 1 degrees of freedom.
         examples: n, the number of examples; 1, with `over_examples` 0, if they are fixed.
+        freedom: The degrees of freedom of `over_seeds`; S - 1 if None.
     """
 
     mean: float
@@ -38,6 +39,7 @@ class Difference:
     over_seeds: float
     over_examples: float = 0.0
     examples: int = 1
+    freedom: int | None = None
 
     @property
     def error(self) -> float:
@@ -62,16 +64,15 @@ def crossed(differences: ArrayLike, covariance: Floats, examples: int) -> Differ
         v_s = Σ_s (d_s - m)^2 / ((S - 1) S)
         v_i = Σ_i (e_i - m)^2 / ((n - 1) n)
         v_r = Σ_{s,i} (D_{s,i} - d_s - e_i + m)^2 / ((S - 1) (n - 1) S n)
-        max(v_s, v_r/20)  the part over seeds
+        max(v_s, v_r)     the part over seeds
         max(v_i - v_r, 0)  the part over examples
 
     Only d and the covariance C of the rows of D are needed: v_i = 1'C1 / (S^2 n) and
     v_r = (tr C - 1'C1 / S) / ((S - 1) S n).
 
     The expectation of v_s is at least v_r, the noise that single examples add to a mean over
-    seeds. Three seeds with the same number of correct predictions make v_s = 0. The floor v_r/20
-    prevents such luck from passing for certainty. By chance alone, v_s falls below it in 5% of
-    studies with three seeds and in 0.5% with five.
+    seeds. Few seeds may agree better than that by luck: three with the same number of correct
+    predictions make v_s = 0. The floor v_r prevents such luck from passing for certainty.
 
     Args:
         differences: d, one paired difference per seed, shape (S,), S >= 2.
@@ -96,7 +97,7 @@ def crossed(differences: ArrayLike, covariance: Floats, examples: int) -> Differ
     v_r = max(np.trace(covariance) - total, 0.0) / ((seeds - 1) * seeds * examples)
     return replace(
         over,
-        over_seeds=float(max(over.over_seeds, v_r / 20)),
+        over_seeds=float(max(over.over_seeds, v_r)),
         over_examples=float(max(v_i - v_r, 0.0)),
         examples=examples,
     )
@@ -119,18 +120,48 @@ def over_seeds(differences: ArrayLike) -> Difference:
     return Difference(float(values.mean()), len(values), float(values.var(ddof=1) / len(values)))
 
 
+def pooled(difference: Difference, values: ArrayLike) -> Difference:
+    """The difference with the variance over seeds that all losses of a study tell, for p values.
+
+    Formula:
+        MS = Σ_{l,s} (y_ls - y_l - y_s + y)² / ((k - 1) (S - 1))
+        2 MS / S               the part over seeds, unless the difference's own is larger
+        c (S - 1)              its degrees of freedom, with c = ⌊(k - 1) / 2⌋ from 1 to 3
+
+    Few seeds tell little of the variance of one pair, and k losses tell more of what they have in
+    common. But losses need not vary alike. So a pair that varies more than the others keeps its
+    own variance and degrees of freedom, and half of the pooled ones are given up. The upper limit
+    is for many losses and an unstable reference, which is in every pair: without it, false claims
+    among 24 losses at three seeds rise to 11% if the reference varies five times as much.
+
+    Args:
+        difference: Of two of the losses, over S seeds.
+        values: y, the metric of k losses with these seeds, shape (k, S), k >= 2.
+    """
+    y = np.asarray(values, dtype=np.float64)
+    losses, seeds = y.shape
+    residuals = y - y.mean(axis=1, keepdims=True) - y.mean(axis=0) + y.mean()
+    mean_square = float((residuals**2).sum()) / ((losses - 1) * (seeds - 1))
+    common = 2 * mean_square / seeds
+    if common <= difference.over_seeds:
+        return difference
+    freedom = min(max((losses - 1) // 2, 1), 3) * (seeds - 1)
+    return replace(difference, over_seeds=common, freedom=freedom)
+
+
 def critical(difference: Difference, alpha: float) -> float:
     """The two-sided critical value of mean / error at level alpha (Cochran and Cox).
 
-    It is the average of the t quantiles with S - 1 and n - 1 degrees of freedom, weighted by the
-    two parts of the variance. Satterthwaite's degrees of freedom, the usual choice, fail with few
-    seeds. If the part over seeds is small by chance, they jump from 2 to hundreds. With three
-    seeds and alpha = 0.0025, they reject 2.1% of true null hypotheses.
+    It is the average of the t quantiles with the degrees of freedom of the two parts of the
+    variance, weighted by these parts. Satterthwaite's degrees of freedom, the usual choice, fail
+    with few seeds. If the part over seeds is small by chance, they jump from 2 to hundreds. With
+    three seeds and alpha = 0.0025, they reject 2.1% of true null hypotheses.
 
     Source: Cochran 1964, "Approximate Significance Levels of the Behrens-Fisher Test",
     Biometrics 20, 191-195.
     """
-    freedom = [difference.seeds - 1, max(difference.examples - 1, 1)]
+    of_seeds = difference.seeds - 1 if difference.freedom is None else difference.freedom
+    freedom = [of_seeds, max(difference.examples - 1, 1)]
     quantiles = -special.stdtrit(freedom, alpha / 2)
     parts = np.array([difference.over_seeds, difference.over_examples])
     return float(quantiles @ parts / parts.sum()) if parts.sum() > 0 else float(quantiles[0])
@@ -160,6 +191,45 @@ def p_value(difference: Difference) -> float:
     if excess(LOWEST_LOG_P) <= 0:
         return float(np.exp(LOWEST_LOG_P))
     return float(np.exp(optimize.brentq(excess, LOWEST_LOG_P, 0.0, xtol=1e-12)))
+
+
+def p_beyond(difference: Difference, floor: float) -> float:
+    """The p value of the hypothesis that the true difference lies between 0 and the floor.
+
+    A binned ECE is above 0 by chance alone, more so for a less accurate network: its noise floor.
+    Two calibrated networks differ by the difference of their floors, which is no difference in
+    calibration. With a floor of 0 this is `p_value`.
+
+    Args:
+        difference: The observed difference.
+        floor: The difference of the noise floors.
+    """
+    if min(0.0, floor) <= difference.mean <= max(0.0, floor):
+        return 1.0
+    beyond = replace(difference, mean=difference.mean - floor)
+    return float(np.max([p_value(difference), p_value(beyond)]))
+
+
+def p_equivalent(difference: Difference, margin: float) -> float:
+    """The p value of the hypothesis that the true difference is at least the margin in size.
+
+    It is the larger of two one-sided p values, at -m and at m.
+
+    Source: Schuirmann 1987, "A Comparison of the Two One-Sided Tests Procedure and the Power
+    Approach", Journal of Pharmacokinetics and Biopharmaceutics 15, 657-680.
+
+    Args:
+        difference: The observed difference.
+        margin: m > 0, named before looking at the results.
+    """
+    sides = (difference.mean + margin, margin - difference.mean)
+    return max(one_sided(replace(difference, mean=side)) for side in sides)
+
+
+def one_sided(difference: Difference) -> float:
+    """The p value of the hypothesis that the true difference is at most 0."""
+    p = p_value(difference)
+    return p / 2 if difference.mean > 0 else 1 - p / 2
 
 
 def sign_flip(differences: ArrayLike, rng: np.random.Generator) -> float:
@@ -211,19 +281,25 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted
 
 
-def seeds_needed(difference: Difference, alpha: float) -> float:
+def seeds_needed(difference: Difference, alpha: float, size: float | None = None) -> float:
     """The number of seeds that would detect a difference of this size, given this spread.
+
+    Args:
+        difference: The observed difference.
+        alpha: The level of the test.
+        size: The size of the true difference; that of the observed one if None.
 
     It is the smallest S from 3 to 1,000 at which a test at level alpha has a power of about 80%:
     |mean| >= (critical value + t quantile of 0.8) x error, with the part over seeds scaled to S.
     It is NaN if no such S exists; more test examples are needed then.
     """
+    size = abs(difference.mean) if size is None else size
     per_seed = difference.over_seeds * difference.seeds
 
     def is_detected(seeds: int) -> bool:
-        scaled = replace(difference, seeds=seeds, over_seeds=per_seed / seeds)
+        scaled = replace(difference, seeds=seeds, over_seeds=per_seed / seeds, freedom=None)
         required = (critical(scaled, alpha) + special.stdtrit(seeds - 1, POWER)) * scaled.error
-        return bool(abs(difference.mean) >= required > 0)
+        return bool(size >= required > 0)
 
     if not is_detected(MOST_SEEDS):
         return float("nan")
@@ -231,14 +307,46 @@ def seeds_needed(difference: Difference, alpha: float) -> float:
     return float(candidates[bisect.bisect_left(candidates, True, key=is_detected)])
 
 
-def verdict(difference: float, bounds: Interval, p_adjusted: float, higher_is_better: bool) -> str:
+def seeds_range(difference: Difference, alpha: float, size: float | None = None) -> Interval:
+    """The range of `seeds_needed`, since a few seeds tell little of the spread: 5 to 95%.
+
+    Formula:
+        ν v / χ²_ν(.95)  ..  ν v / χ²_ν(.05)   the variance over seeds, for a size that is named
+        D ± t_ν(.95) e                         the difference, for the size observed
+
+    NaN stands for more than 1,000.
+    """
+    freedom = difference.seeds - 1 if difference.freedom is None else difference.freedom
+    if size is None:
+        reach = critical(difference, 0.1) * difference.error
+        ends = (abs(difference.mean) + reach, max(abs(difference.mean) - reach, 0.0))
+        return Interval(*(seeds_needed(difference, alpha, end) for end in ends))
+    factors = freedom / special.chdtri(freedom, np.array([0.05, 0.95]))
+    return Interval(
+        *(
+            seeds_needed(
+                replace(difference, over_seeds=difference.over_seeds * factor), alpha, size
+            )
+            for factor in factors
+        )
+    )
+
+
+def verdict(
+    difference: float,
+    bounds: Interval,
+    p_adjusted: float,
+    higher_is_better: bool,
+    floor: float = 0.0,
+) -> str:
     """The verdict: "better", "worse" or "not distinguishable"; "" if there is no p value.
 
-    The verdict is a difference only if the corrected test and the interval both exclude 0.
+    The verdict is a difference only if the corrected test and the interval both exclude 0, and
+    all that the noise floors explain: see `p_beyond`.
     """
     if np.isnan(p_adjusted):
         return ""
-    excluded = bounds.low > 0 or bounds.high < 0
+    excluded = bounds.low > max(0.0, floor) or bounds.high < min(0.0, floor)
     if p_adjusted >= 1 - CONFIDENCE or not excluded:
         return "not distinguishable"
     return "better" if (difference > 0) == higher_is_better else "worse"

@@ -14,6 +14,7 @@ _LATEX = {
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
     "≈": r"$\approx$",
+    "★": r"$\star$",
 } | {character: rf"\{character}" for character in "&%$#_{}"}
 
 

@@ -14,7 +14,7 @@ from analyze.report.kept import check_place, write_runs
 from analyze.report.page import Figure, render_page
 from analyze.report.published import beside
 
-WRITTEN = "index.html, figures/, {runs,losses,comparisons}.csv, losses.{md,tex}"
+WRITTEN = "index.html, figures/, {runs,losses,comparisons,best}.csv, losses.{md,tex}"
 
 
 def write_report(

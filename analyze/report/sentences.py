@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyze.comparison.cells import by_setting, formatted, setting_title, within
-from analyze.comparison.comparisons import IDENTICAL, PRIMARY
+from analyze.comparison.cells import SHOWN, by_setting, formatted, setting_title, within
+from analyze.comparison.comparisons import EQUIVALENT, IDENTICAL, PRIMARY
 from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
 from analyze.metrics.table import of_column
@@ -40,7 +40,9 @@ def summarise(report: Report) -> Summary:
     for setting, rows in by_setting(report.losses, report.options):
         compared = set(within(report.comparisons, setting)["loss"])
         sentences = summary.losses.get(setting_title(setting), [])
-        if sentences := sentences + _lost(rows, compared, report.reference):
+        sentences = sentences + _lost(rows, compared, report.reference)
+        sentences += _best(within(report.best, setting))
+        if sentences:
             losses[setting_title(setting)] = sentences
     return Summary(summary.overall, losses)
 
@@ -98,6 +100,23 @@ def _lost(losses: pd.DataFrame, compared: set[str], reference: str) -> list[str]
                 "it hold only for the others."
             )
     return sentences
+
+
+def _best(best: pd.DataFrame) -> list[str]:
+    """A sentence on the losses that may be the best in each metric."""
+    parts = []
+    for metric, rows in best.groupby("metric", sort=False):
+        kept = list(rows[rows["in_set"]]["loss"])
+        name = SHOWN[str(metric)].removesuffix(" %")
+        if len(kept) == 1:
+            parts.append(f"{kept[0]} in {name}")
+        elif len(kept) == len(rows):
+            parts.append(f"any of the {len(rows)} in {name}")
+        else:
+            parts.append(f"{' or '.join(kept)} in {name}")
+    return (
+        [f"With 95% confidence for each metric, the best is {'; '.join(parts)}."] if parts else []
+    )
 
 
 def _overall(primary: pd.DataFrame) -> str:
@@ -170,6 +189,8 @@ def _nll(row: pd.Series) -> str:
 
 
 def _undecided(row: pd.Series) -> str:
+    if row["verdict"] == EQUIVALENT:
+        return "are, within the margin, equivalent"
     if row["verdict"] != UNDECIDED:
         return "have no verdict"
     alone = row["low"] > 0 or row["high"] < 0

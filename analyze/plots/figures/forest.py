@@ -9,7 +9,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analyze.comparison.cells import SCALE_MARK, SHOWN, formatted, verdict_text
-from analyze.comparison.comparisons import ARBITRARY, IDENTICAL, PRIMARY
+from analyze.comparison.comparisons import (
+    ARBITRARY,
+    AT_BOUND,
+    EQUIVALENT,
+    IDENTICAL,
+    PRIMARY,
+)
 from analyze.comparison.statistics import FEWEST_SEEDS
 from analyze.metrics.table import of_column
 from analyze.plots.group import Group
@@ -32,6 +38,8 @@ MARK = {
     "not distinguishable": "|",
     IDENTICAL: "o",
     ARBITRARY: "d",
+    AT_BOUND: "X",
+    EQUIVALENT: "s",
     "": ".",
 }
 
