@@ -18,6 +18,7 @@ FEWEST_SEEDS = 3  # for a verdict
 EXACT_SEEDS = 20  # up to here the sign-flip test enumerates all assignments, at most 2^20
 MOST_SEEDS = 1000  # upper limit of `seeds_needed`
 POWER = 0.8
+LEVEL_OF_OUTLIERS = 0.01  # of the test that finds losses whose seeds vary more than the others'
 LOWEST_LOG_P = -460.0  # p = 1e-200; t quantiles overflow beyond
 
 
@@ -121,32 +122,63 @@ def over_seeds(differences: ArrayLike) -> Difference:
 
 
 def pooled(difference: Difference, values: ArrayLike) -> Difference:
-    """The difference with the variance over seeds that all losses of a study tell, for p values.
+    """The difference with the variance over seeds that most losses of the study share, for p.
 
     Formula:
         MS = Σ_{l,s} (y_ls - y_l - y_s + y)² / ((k - 1) (S - 1))
-        2 MS / S               the part over seeds, unless the difference's own is larger
-        c (S - 1)              its degrees of freedom, with c = ⌊(k - 1) / 2⌋ from 1 to 3
+        2 MS / S   the part over seeds, unless the difference's own is larger
+        c (S - 1)  its degrees of freedom, with c = ⌊(k - 1)/2⌋, at most 3
 
-    Few seeds tell little of the variance of one pair, and k losses tell more of what they have in
-    common. But losses need not vary alike. So a pair that varies more than the others keeps its
-    own variance and degrees of freedom, and half of the pooled ones are given up. The upper limit
-    is for many losses and an unstable reference, which is in every pair: without it, false claims
-    among 24 losses at three seeds rise to 11% if the reference varies five times as much.
+    Few seeds tell little of the variance of one pair, and k losses tell more of what they share.
+    But losses need not vary alike:
+
+    * A pair that varies more than the others keeps its own variance and degrees of freedom.
+    * A loss that varies more than the rest (F test at 1%) is left out of MS, unless it is of the
+      pair. It would hide the differences of the others.
+    * Half of the pooled degrees of freedom are given up, and more of them with many losses. The
+      reference is in every pair, and it may be the one that varies more.
+    * With fewer than five losses nothing is gained, and the difference stays as it is.
+
+    In simulations of up to 24 losses, with one or two that vary up to ten times as much, the
+    reference among them, false claims stay below 5%.
 
     Args:
-        difference: Of two of the losses, over S seeds.
-        values: y, the metric of k losses with these seeds, shape (k, S), k >= 2.
+        difference: Of two losses, over S seeds.
+        values: y, the metric of k losses with these seeds, shape (k, S); the pair comes first.
     """
     y = np.asarray(values, dtype=np.float64)
-    losses, seeds = y.shape
-    residuals = y - y.mean(axis=1, keepdims=True) - y.mean(axis=0) + y.mean()
-    mean_square = float((residuals**2).sum()) / ((losses - 1) * (seeds - 1))
-    common = 2 * mean_square / seeds
-    if common <= difference.over_seeds:
+    y = y - y.mean(axis=1, keepdims=True)
+    others = _alike(y)
+    losses, seeds = len(others), y.shape[1]
+    share = min((losses - 1) // 2, 3)
+    common = 2 * _residuals(y[others]) / ((losses - 1) * (seeds - 1)) / seeds
+    if share < 2 or common <= difference.over_seeds:
         return difference
-    freedom = min(max((losses - 1) // 2, 1), 3) * (seeds - 1)
-    return replace(difference, over_seeds=common, freedom=freedom)
+    return replace(difference, over_seeds=common, freedom=share * (seeds - 1))
+
+
+def _alike(y: Floats) -> list[int]:
+    """The rows without those that vary more than the rest; the first two always stay.
+
+    Args:
+        y: Rows with a mean of 0, shape (k, S).
+    """
+    kept, freedom = list(range(len(y))), y.shape[1] - 1
+    while len(kept) > 2:
+        total = _residuals(y[kept])
+        rest = {row: _residuals(y[[i for i in kept if i != row]]) for row in kept[2:]}
+        row = min(rest, key=rest.__getitem__)
+        of_rest = (len(kept) - 2) * freedom
+        limit = special.fdtri(freedom, of_rest, 1 - LEVEL_OF_OUTLIERS)
+        if total - rest[row] <= limit * rest[row] * freedom / of_rest:
+            break
+        kept.remove(row)
+    return kept
+
+
+def _residuals(y: Floats) -> float:
+    """The sum of squared residuals from row and column means, for rows with a mean of 0."""
+    return float((y**2).sum() - (y.sum(axis=0) ** 2).sum() / len(y))
 
 
 def critical(difference: Difference, alpha: float) -> float:
