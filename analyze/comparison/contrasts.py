@@ -93,6 +93,10 @@ class Setting:
                 kept.append(loss)
         return kept
 
+    def twin(self, loss: str) -> str:
+        """The loss of `distinct` that this is, perhaps written in another way."""
+        return next(other for other in self.distinct if self.identical(loss, other))
+
     def seeds(self, *losses: str) -> list[int]:
         """The seeds that these losses have in common."""
         every = {seed for _, seed in self._place}

@@ -52,7 +52,13 @@ def best(settings: Sequence[Setting], options: Sequence[str] = ()) -> pd.DataFra
         first = option_texts(setting.setting, options)
         for metric in PRIMARY:
             losses, contrasts = _comparable(setting, metric)
-            rows += [first | _among(losses, loss, metric, contrasts) for loss in losses]
+            among = {loss: _among(losses, loss, metric, contrasts) for loss in losses}
+            twins = {loss: setting.twin(loss) for loss in setting.losses}
+            rows += [
+                first | among[twin] | {"loss": loss}
+                for loss, twin in twins.items()
+                if twin in among
+            ]
     return pd.DataFrame(rows, columns=[*options, *BEST_COLUMNS])
 
 

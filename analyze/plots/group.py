@@ -25,6 +25,7 @@ class Group:
         runs: The runs of each loss, by seed. The reference comes first, the rest by name.
         comparisons: The rows of this setting in the report's table.
         styles: The style of each loss in the whole report.
+        pairs: The rows of this setting in the table of all pairs; None if the report has none.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Group:
     runs: dict[str, list[ScoredRun]]
     comparisons: pd.DataFrame
     styles: dict[str, Style]
+    pairs: pd.DataFrame | None = None
 
     @property
     def losses(self) -> list[str]:
@@ -105,4 +107,5 @@ def groups(report: Report) -> Iterator[Group]:
             runs={loss: [scored for scored in runs if scored.run.loss == loss] for loss in losses},
             comparisons=within(report.comparisons, setting),
             styles=loss_styles,
+            pairs=None if report.pairs is None else within(report.pairs, setting),
         )

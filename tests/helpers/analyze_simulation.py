@@ -17,8 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from analyze.comparison.comparisons import PRIMARY, compare
+from analyze.comparison.contrasts import settings
+from analyze.comparison.rankings import best
 from analyze.metrics.binned import ece
 from analyze.metrics.calibration import fit_temperature, per_example, score
 from analyze.runs.run import Run
@@ -112,3 +115,116 @@ def coverage(results: pd.DataFrame, truth: dict[str, float]) -> pd.Series:
     expected = full["metric"].map(truth)
     inside = (full["low"] <= expected) & (expected <= full["high"])
     return inside.groupby([full["metric"], full["first_seeds"]]).mean()
+
+
+def cell(
+    rng: np.random.Generator,
+    *,
+    losses: int,
+    seeds: int,
+    examples: int = 10_000,
+    sd: float = 0.002,
+    by_example: float = 0.015,
+    noise: float = 0.0075,
+    unstable: dict[int, float] | None = None,
+    better: dict[int, float] | None = None,
+    floors: tuple[float, float] | None = None,
+    bound: float = 0.0,
+) -> tuple[list[ScoredRun], dict[str, np.ndarray]]:
+    """A study whose primary metrics are drawn from the two-way model itself, and its covariances.
+
+    A run's mean over n examples is mu_l + c_ls + sqrt(by_example / n) b_l + sqrt(noise / n) e_ls.
+
+    Args:
+        rng: Draws the study.
+        losses, seeds, examples: k, S and n.
+        sd: Of c, over seeds.
+        by_example: Variance over examples of what a loss has with every seed.
+        noise: Variance over examples of what a run alone has.
+        unstable: Loss number -> factor of its sd; 0 is the reference.
+        better: Loss number -> how much larger its accuracy is.
+        floors: If given, the noise floors of ECE of the first and the last loss, with the others
+            between. ECE then is the floor, and spreads by a tenth of it.
+        bound: The probability that a run's temperature is at a bound, where NLL at T is far off.
+    """
+    factors = np.ones(losses)
+    for number, factor in (unstable or {}).items():
+        factors[number] = factor
+    values = {
+        metric: 0.5
+        + rng.normal(size=(losses, seeds)) * sd * factors[:, None]
+        + rng.normal(size=(losses, 1)) * np.sqrt(by_example / examples)
+        + rng.normal(size=(losses, seeds)) * np.sqrt(noise / examples)
+        for metric in PRIMARY
+    }
+    for number, gain in (better or {}).items():
+        values["accuracy"][number] += gain
+    null = np.zeros((losses, seeds))
+    if floors:
+        null = np.linspace(*floors, losses)[:, None] * np.ones(seeds)
+        values["ece"] = null * (1 + 0.1 * rng.normal(size=(losses, seeds)))
+    at_bound = rng.random((losses, seeds)) < bound
+    values["nll_ts"] = values["nll_ts"] + 0.1 * at_bound
+    undrawn = dict.fromkeys(("before", "after", "targets", "risk", "nll"))
+    runs = []
+    for loss in range(losses):
+        for seed in range(seeds):
+            label = "ce" if loss == 0 else f"l{loss}"
+            run = Run(Path(f"{label}-{seed}"), label, seed, {}, False, {}, {})
+            metrics = {name: float(table[loss, seed]) for name, table in values.items()}
+            metrics |= {"null_ece": float(null[loss, seed])}
+            reached = "zero" if at_bound[loss, seed] else None
+            runs.append(
+                ScoredRun(
+                    *(run, 1.0, reached, metrics, {}, "", examples), **undrawn, validation=examples
+                )
+            )
+    same_loss = np.kron(np.eye(losses), np.ones((seeds, seeds)))
+    known = by_example * same_loss + noise * np.eye(losses * seeds)
+    if floors:
+        return runs, {metric: known for metric in PRIMARY if metric != "ece"}
+    return runs, dict.fromkeys(PRIMARY, known)
+
+
+def binary_cell(
+    rng: np.random.Generator, *, losses: int, seeds: int, examples: int, error: float
+) -> tuple[list[ScoredRun], dict[str, np.ndarray]]:
+    """As `cell`, with accuracy alone, from single examples that are right or wrong."""
+    size = (losses, seeds, examples)
+    margin = (
+        np.sqrt(0.5) * rng.normal(size=examples)
+        + np.sqrt(0.35) * rng.normal(size=(losses, 1, examples))
+        + np.sqrt(0.15) * rng.normal(size=size)
+    )
+    right = (margin < stats.norm.isf(error)).astype(float).reshape(-1, examples)
+    runs, _ = cell(rng, losses=losses, seeds=seeds, examples=examples)
+    for run, row in zip(runs, right, strict=True):
+        run.metrics.clear()
+        run.metrics["accuracy"] = float(row.mean())
+    return runs, {"accuracy": np.cov(right)}
+
+
+def false_claims(studies: int, seed: int, draw=cell, **options: object) -> float:
+    """The share of studies with any verdict of a difference, where there is none."""
+    rng = np.random.default_rng(seed)
+    calls = 0
+    for _ in range(studies):
+        runs, covariance = draw(rng, **options)
+        table = compare(runs, "ce", covariance=covariance)
+        calls += bool(table["verdict"].isin(["better", "worse"]).any())
+    return calls / studies
+
+
+def best_kept(studies: int, seed: int, **options: object) -> float:
+    """How often the set of losses that may be the most accurate has the one that is."""
+    rng = np.random.default_rng(seed)
+    gains = options.get("better") or {}
+    winner = max(gains, key=gains.get) if gains else 0
+    kept = 0
+    for _ in range(studies):
+        runs, covariance = cell(rng, **options)
+        (setting,) = settings(runs, covariance)
+        rows = best([setting])
+        rows = rows[rows["metric"] == "accuracy"].set_index("loss")
+        kept += bool(rows.loc["ce" if winner == 0 else f"l{winner}", "in_set"])
+    return kept / studies

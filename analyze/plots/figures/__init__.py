@@ -8,7 +8,15 @@ from importlib import import_module
 from analyze.plots.kind import Kind
 
 _FILES = (  # in reading order
-    *("forest", "error_ece", "reliability", "readings", "decomposition", "nll_temperature"),
+    *(
+        "forest",
+        "pairs",
+        "error_ece",
+        "reliability",
+        "readings",
+        "decomposition",
+        "nll_temperature",
+    ),
     "ece_bins",
     *("risk_coverage", "confidence", "classes", "training"),
 )

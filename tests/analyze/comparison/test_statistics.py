@@ -1,6 +1,7 @@
 """The statistics of paired differences: formulas, known values, limits."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,12 @@ from analyze.comparison.statistics import (
     holm,
     interval,
     over_seeds,
+    p_beyond,
+    p_equivalent,
     p_value,
+    pooled,
     seeds_needed,
+    seeds_range,
     sign_flip,
     verdict,
 )
@@ -217,3 +222,88 @@ def test_no_number_of_seeds_makes_up_for_too_few_examples():
 )
 def test_a_verdict_needs_test_and_interval(difference, bounds, p, higher, expected):
     assert verdict(difference, Interval(*bounds), p, higher) == expected
+
+
+def five_losses(seed=0, seeds=4, factors=(1, 1, 1, 1, 1)):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(len(factors), seeds)) * np.array(factors)[:, None] + rng.normal(
+        size=seeds
+    )
+
+
+def pair(values):
+    return over_seeds(values[0] - values[1])
+
+
+def test_the_pooled_variance_is_that_of_the_two_way_analysis_of_variance():
+    values = five_losses()
+    k, seeds = values.shape
+    residuals = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    mean_square = (residuals**2).sum() / ((k - 1) * (seeds - 1))
+    small = replace(pair(values), over_seeds=0.0)
+    found = pooled(small, values)
+    assert found.over_seeds == pytest.approx(2 * mean_square / seeds)
+    assert found.freedom == 2 * (seeds - 1)
+    assert found.mean == small.mean
+
+
+def test_a_pair_that_varies_more_and_few_losses_keep_their_own_variance():
+    values = five_losses(factors=(9, 1, 1, 1, 1))
+    assert pooled(pair(values), values) == pair(values)
+    few = five_losses()[:4]
+    small = replace(pair(few), over_seeds=0.0)
+    assert pooled(small, few) == small
+
+
+def test_a_loss_that_varies_more_than_the_rest_hides_no_difference_of_others():
+    calm = five_losses(factors=(1, 1, 1, 1, 1, 1))
+    wild = calm.copy()
+    wild[5] *= 100
+    small = replace(pair(calm), over_seeds=0.0)
+    without = pooled(small, calm[:5])
+    assert pooled(small, wild).over_seeds == pytest.approx(without.over_seeds)
+    assert pooled(small, wild).freedom == without.freedom
+
+
+def test_pooled_freedom_has_a_limit():
+    values = five_losses(factors=(1,) * 24)
+    assert pooled(replace(pair(values), over_seeds=0.0), values).freedom == 3 * 3
+
+
+@pytest.mark.parametrize("floor", [-0.02, 0.0, 0.02])
+def test_p_beyond_a_floor_is_the_larger_of_those_of_its_ends(floor):
+    difference = Difference(0.05, 5, 1e-4)
+    ends = [p_value(difference), p_value(replace(difference, mean=0.05 - floor))]
+    assert p_beyond(difference, floor) == pytest.approx(max(ends))
+    assert p_beyond(replace(difference, mean=floor / 2), floor) == 1.0
+    mirrored = replace(difference, mean=-0.05)
+    assert p_beyond(mirrored, -floor) == pytest.approx(p_beyond(difference, floor))
+
+
+def test_the_two_one_sided_tests_are_those_of_scipy():
+    values = np.array([0.3, 0.1, 0.5, 0.2])
+    margin = 0.6
+    theirs = max(
+        stats.ttest_1samp(values, -margin, alternative="greater").pvalue,
+        stats.ttest_1samp(values, margin, alternative="less").pvalue,
+    )
+    assert p_equivalent(over_seeds(values), margin) == pytest.approx(theirs, rel=1e-9)
+    assert p_equivalent(over_seeds(values), 0.2) > 0.5
+
+
+def test_a_verdict_needs_an_interval_beyond_the_noise_floor():
+    bounds = Interval(0.01, 0.03)
+    assert verdict(0.02, bounds, 0.01, False) == "worse"
+    assert verdict(0.02, bounds, 0.01, False, floor=0.02) == "not distinguishable"
+    assert verdict(0.02, bounds, 0.01, False, floor=-0.02) == "worse"
+
+
+def test_seeds_needed_has_a_range_and_may_be_for_a_difference_that_is_named():
+    difference = Difference(0.01, 5, 4e-6, 1e-6, 10_000)
+    named = seeds_needed(difference, 0.01, 0.005)
+    assert named > seeds_needed(difference, 0.01)
+    low, high = seeds_range(difference, 0.01, 0.005)
+    assert low < named < high
+    low, high = seeds_range(difference, 0.01)
+    assert low <= seeds_needed(difference, 0.01) <= high
+    assert math.isnan(seeds_range(Difference(1e-4, 5, 4e-6, 0.0), 0.01).high)

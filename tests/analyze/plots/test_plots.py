@@ -260,7 +260,9 @@ def test_the_forest_is_first_and_nothing_is_missing(shown):
 
 def test_a_figures_file_has_its_name_and_is_listed():
     files = (ROOT / "analyze" / "plots" / "figures").glob("[!_]*.py")
-    assert sorted(path.stem.replace("_", "-") for path in files) == sorted([*KINDS, "readings"])
+    assert sorted(path.stem.replace("_", "-") for path in files) == sorted(
+        [*KINDS, "pairs", "readings"]
+    )
 
 
 def test_every_figure_has_title_n_seeds_and_its_losses(shown, drawings):
