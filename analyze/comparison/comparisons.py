@@ -131,14 +131,13 @@ def _with_verdicts(
     frame["p_equivalent"] = np.minimum(family * frame["p_equivalent"].astype(np.float64), 1.0)
     frame["verdict"] = [_verdict(row) for row in frame.to_dict("records")]
     level = (1 - CONFIDENCE) / family
-    for place, (contrast, untested) in enumerate(zip(contrasts, np.isnan(p), strict=True)):
-        difference = contrast.own
-        if difference is None or untested:
-            continue
-        size = margins.get(contrast.metric)
-        frame.loc[place, "seeds_needed"] = seeds_needed(difference, level, size)
-        low, high = seeds_range(difference, level, size)
-        frame.loc[place, ["seeds_needed_low", "seeds_needed_high"]] = [low, high]
+    needed = np.full((len(frame), 3), np.nan)
+    for row, contrast, untested in zip(needed, contrasts, np.isnan(p), strict=True):
+        if contrast.own is not None and not untested:
+            size = margins.get(contrast.metric)
+            row[0] = seeds_needed(contrast.own, level, size)
+            row[1:] = seeds_range(contrast.own, level, size)
+    frame[["seeds_needed", "seeds_needed_low", "seeds_needed_high"]] = needed
     return frame
 
 

@@ -93,7 +93,7 @@ CELLS = {
 def test_false_claims_stay_below_one_in_twenty(name, seeds, losses):
     if losses == 2 and name == "two unstable losses":
         pytest.skip("needs three losses")
-    studies = 400 if losses < 24 else 150
+    studies = 240 if losses < 24 else 80
     share = false_claims(studies, 3, losses=losses, seeds=seeds, **CELLS[name])
     print(name, seeds, losses, share)
     assert share <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
