@@ -82,8 +82,9 @@ class RunConfig:
     # Seed of initial weights, order, augmentation and dropout. Runs with the same seed have the
     # same initial weights, batches and crops, whatever their loss.
     seed: Annotated[int, values.SEED] = 0
-    # Seed of the choice of validation images, and of all other choices of images and labels.
-    split_seed: Annotated[int, values.SEED] = 0
+    # Seed of the choice of validation images, and of all other choices of images and labels; -1:
+    # as --seed, so that these choices vary with the seed too.
+    split_seed: Annotated[int, values.SPLIT_SEED] = 0
     # Validation images held out of train, stratified: a fraction below 1, or a number of images.
     val_size: Annotated[float, POSITIVE, values.FRACTION_OR_NUMBER] = 0.1
     # Make the classes exponentially long-tailed: the last class keeps 1/IMBALANCE of the first
@@ -177,6 +178,11 @@ class RunConfig:
         values.parse_head(self.head)
         self._check_teacher()
 
+    @property
+    def data_seed(self) -> int:
+        """The seed of the choices of images and labels: ``split_seed``, or ``seed`` for -1."""
+        return data_seed(self.split_seed, self.seed)
+
     def _check_teacher(self) -> None:
         """A teacher replaces the labels; without a teacher, a temperature has no effect."""
         if not self.teacher:
@@ -269,6 +275,11 @@ class RunConfig:
         """All options, as JSON values."""
         options = ((name, getattr(self, name)) for name in kinds())
         return {name: str(v) if isinstance(v, Path) else v for name, v in options}
+
+
+def data_seed(split_seed: int, seed: int) -> int:
+    """The seed of the choices of images and labels: ``split_seed``, or ``seed`` for -1."""
+    return seed if split_seed == -1 else split_seed
 
 
 @cache  # uncached, these lookups take half the time of checking a study

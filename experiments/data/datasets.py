@@ -1,7 +1,7 @@
 """Load a data set, and split, select and label its images for a run.
 
 Images are stored as uint8. Nothing here depends on the loss. The test images are those of the
-data set. The training images go through these steps, which depend on ``split_seed`` alone:
+data set. The training images go through these steps, which depend on ``data_seed`` alone:
 
 1. ``--val-size`` holds out validation images, stratified by the original labels.
 2. ``--imbalance`` makes the classes long-tailed, and ``--train-size`` draws a stratified subset.
@@ -113,7 +113,7 @@ def load(config: RunConfig) -> Data:
         UsageError: if data or labels are missing, damaged, or too few for the split.
     """
     source: Source = pkgutil.resolve_name(DATASETS[config.dataset].load)(config)
-    train, val = split(source.train, config.val_size, config.split_seed)
+    train, val = split(source.train, config.val_size, config.data_seed)
     published = select(train, source.classes, config)
     train, notes = _relabelled(published, len(source.train), source.classes, config)
     human = None
@@ -156,7 +156,7 @@ def select(images: Images, classes: tuple[str, ...], config: RunConfig) -> Image
     if config.imbalance > 1:
         images = images.take(
             selection.long_tailed(
-                images.targets, images.index, classes, config.imbalance, config.split_seed
+                images.targets, images.index, classes, config.imbalance, config.data_seed
             )
         )
     if size := config.train_size:
@@ -164,7 +164,7 @@ def select(images: Images, classes: tuple[str, ...], config: RunConfig) -> Image
             raise UsageError(f"--train-size {size}: there are only {len(images)} training images")
         images = images.take(
             selection.stratified(
-                images.targets, images.index, size, config.split_seed, Stream.SUBSET
+                images.targets, images.index, size, config.data_seed, Stream.SUBSET
             )
         )
     return images

@@ -40,9 +40,9 @@ def assign(targets: Tensor, index: Tensor, classes: int, config: RunConfig) -> T
                 "holds probabilities"
             )
     if config.label_noise:
-        targets = with_noise(targets, index, classes, config.label_noise, config.split_seed)
+        targets = with_noise(targets, index, classes, config.label_noise, config.data_seed)
     if config.unlabelled:
-        hidden = uniform(config.split_seed, Stream.UNLABELLED, index) < config.unlabelled
+        hidden = uniform(config.data_seed, Stream.UNLABELLED, index) < config.unlabelled
         targets = targets.masked_fill(hidden, UNLABELLED)
     if not targets.is_floating_point() and not bool((targets >= 0).any()):
         raise UsageError(f"none of the {len(targets)} training images has a label")

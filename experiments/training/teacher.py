@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from analyze.errors import UsageError
 from analyze.runs.format import CONFIG, SUMMARY, WEIGHTS, read_json
-from experiments.config import RunConfig, neutral_values
+from experiments.config import RunConfig, data_seed, neutral_values
 from experiments.data.datasets import Data
 from experiments.errors import first_line
 from experiments.machine.fingerprint import fingerprint
@@ -94,10 +94,10 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
     if len(mean) != channels:
         raise UsageError(f"{where} takes images of {len(mean)} channels, these have {channels}")
     if _same_data(description, config) and not _same_split(options, config):
+        split = data_seed(options["split_seed"], options["seed"])
         raise UsageError(
             f"{where} was trained on images that this run holds out for validation: give both "
-            f"the same --split-seed ({options['split_seed']}) and --val-size "
-            f"({options['val_size']:g})"
+            f"the same --split-seed ({split}) and --val-size ({options['val_size']:g})"
         )
     network = models.create(options["model"], len(classes), channels, seed=0)
     head = options.get("head", neutral_values()["head"])
@@ -143,7 +143,8 @@ def _same_data(description: dict[str, Any], config: RunConfig) -> bool:
 
 
 def _same_split(options: dict[str, Any], config: RunConfig) -> bool:
-    return all(options[name] == getattr(config, name) for name in ("split_seed", "val_size"))
+    theirs = data_seed(options["split_seed"], options["seed"])
+    return bool(theirs == config.data_seed and options["val_size"] == config.val_size)
 
 
 def _shown(classes: list[str]) -> str:

@@ -106,6 +106,8 @@ def test_labels_depend_on_split_seed_and_image_alone():
     fewer = chosen(train_size=200)
     assert fewer.items() < base.items()
     assert chosen(split_seed=1) != base
+    assert chosen(split_seed=-1, seed=1) == chosen(split_seed=1)
+    assert chosen(split_seed=-1, seed=0, loss="focal") == base
 
 
 def test_noise_is_added_to_a_files_labels_and_leaves_missing_ones_missing(tmp_path, published):
