@@ -182,7 +182,8 @@ def _report(options: argparse.Namespace) -> int:
     )
     console = _console()
     print_report(report, console)
-    written = f"{WRITTEN}, runs/" if options.keep_runs else WRITTEN
+    extra = (", pairs.csv" * options.pairs) + (", runs/" * options.keep_runs)
+    written = f"{WRITTEN}{extra}"
     console.print(Text(f"\nwritten to {options.out}: {written}"), soft_wrap=True)
     page = (options.out / "index.html").resolve().as_uri()
     console.print(Text(f"open {page}"), soft_wrap=True)

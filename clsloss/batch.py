@@ -184,8 +184,7 @@ def widen(tensor: Tensor) -> Tensor:
 def product(factor: Tensor | float, values: Tensor) -> Tensor:
     """``factor * values``, with 0 · ±∞ = 0 and zero gradients there, instead of NaN."""
     plain = factor * values
-    # Masking every time would add half the cost of the product and its gradient, so do it only
-    # when a NaN has appeared.
+    # Masking each time would cost half as much again, so mask only when a NaN has appeared.
     return plain if _free_of_nan(plain) else factor * without_impossible(factor, values)
 
 
@@ -223,11 +222,10 @@ def readable(tensor: Tensor) -> bool:
 def masked_classes(logits: Tensor) -> Tensor | None:
     """Where logits are -inf. None if it can be read that none is, which saves passes over them."""
     try:
-        if readable(logits) and bool(logits.detach().amin() > -math.inf):
-            return None
+        none = readable(logits) and bool(logits.detach().amin() > -math.inf)
     except RuntimeError:  # under vmap, values cannot be read
-        pass
-    return logits == -math.inf
+        none = False
+    return None if none else logits == -math.inf
 
 
 def check_labels(target: Tensor, classes: int, ignore_index: int) -> None:

@@ -90,7 +90,9 @@ class AdaptiveFocalLoss(Loss, name="adafocal", purpose="calibration"):
         highest: the largest γ_b.
         lowest: the largest |γ_b| of a negative one.
         switch: |γ_b| below which it changes sign, > 0.
-        weight, ignore_index, reduction: as in `Loss`.
+        weight: class weights (C,).
+        ignore_index: the label of examples that do not count.
+        reduction: "mean", "sum" or "none".
     """
 
     reading = None

@@ -75,7 +75,7 @@ def all_calls():
 
 @pytest.mark.parametrize(("name", "soft", "settings"), all_calls())
 def test_derivatives_equal_differences(name, soft, settings):
-    for reduction in ("none", "mean"):
+    for reduction in ("none",) if settings else ("none", "mean"):
         f, x = call(name, soft, settings, reduction)
         slope = differences(f, x)
         curvature = differences(lambda v, f=f: gradient(f, v), x)

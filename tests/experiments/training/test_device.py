@@ -16,6 +16,11 @@ from torch.utils import backend_registration
 import clsloss
 
 SHORT = {"train_size": 500, "batch_size": 100, "mixed_precision": "no"}
+# Of every kind: the heart, one against the rest, sums, pairs, counts, a state, a solver.
+ONE_OF_A_KIND = (
+    *("ce", "label_smoothing", "focal", "hinge", "nll", "kl", "sigmoid_focal", "dice", "mdca"),
+    *("mmce", "seesaw", "adafocal", "bitempered", "nfl"),
+)
 CASES = {
     "plain": {},
     "pieces": {"grad_accum": 3, "clip_norm": 1.0},
@@ -25,9 +30,10 @@ CASES = {
     "timm": {"model": "resnet18", "train_size": 200, "epochs": 1},
     "automatic": {"mixed_precision": "auto"},
     "trivial": {"augment": "trivial"},
-    **{loss: {"loss": loss, "epochs": 1} for loss in clsloss.names()},
+    **{loss: {"loss": loss, "epochs": 1} for loss in ONE_OF_A_KIND},
     "ldam": {"loss": "ldam", "head": "cosine", "epochs": 1},
 }
+OTHERS = [name for name in clsloss.names() if name not in CASES]
 # One run, stopped and continued.
 STOPPED, CONTINUED = {"name": "continued", "stop_after": 7}, {"name": "continued"}
 
@@ -54,6 +60,13 @@ def on_cpu(tmp_path_factory):
 
 def train_all(device, folder):
     cases = [{"name": name} | options for name, options in CASES.items()] + [STOPPED, CONTINUED]
+    said = train(device, folder, cases)
+    names = [*CASES, "stopped", "continued"]
+    return folder / "runs" / "single", dict(zip(names, said, strict=True))
+
+
+def train(device, folder, cases):
+    """Train these runs, and give what their worker says of each."""
     found = subprocess.run(
         [sys.executable, ROOT / "tests/helpers/device_worker.py", device],
         input="\n".join(json.dumps(SHORT | case) for case in cases),
@@ -64,9 +77,7 @@ def train_all(device, folder):
         timeout=600,
     )
     assert found.returncode == 0, found.stderr
-    said = [json.loads(line) for line in found.stdout.splitlines() if line.startswith("{")]
-    names = [*CASES, "stopped", "continued"]
-    return folder / "runs" / "single", dict(zip(names, said, strict=True))
+    return [json.loads(line) for line in found.stdout.splitlines() if line.startswith("{")]
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if name != "automatic"])
@@ -83,6 +94,22 @@ def test_a_device_computes_what_the_cpu_does(case, on_device, on_cpu):
 def test_no_step_waits_for_the_device(case, on_device):
     _, said = on_device
     assert said[case] == {"status": 0, "waits": []}
+
+
+@pytest.mark.slow
+def test_every_other_loss_computes_what_it_does_on_the_cpu_and_waits_for_nothing(device, tmp_path):
+    cases = [{"name": loss, "loss": loss, "epochs": 1} for loss in OTHERS]
+    summaries = {}
+    for place in (device, "cpu"):
+        (tmp_path / place).mkdir()
+        said = train(place, tmp_path / place, cases)
+        assert said == [{"status": 0, "waits": []}] * len(OTHERS) or place == "cpu"
+        for loss in OTHERS:
+            path = tmp_path / place / "runs/single" / loss / "summary.json"
+            summaries[place, loss] = json.loads(path.read_text())
+    for loss in OTHERS:
+        there, here = summaries[device, loss], summaries["cpu", loss]
+        assert there["test/nll"] == pytest.approx(here["test/nll"], rel=0.02), loss
 
 
 def test_the_one_augmentation_that_waits(on_device):

@@ -143,7 +143,7 @@ def start(options, processes):
     )
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_loss_that_knows_everything_is_killed_and_goes_on(tmp_path, processes):
     """A user's file with every hook, by the real command: kill -9 at a step changes nothing."""
     loss = f"{OWN}:Prior+{OWN}:Ramp+0.1*{OWN}:Pairs+{OWN}:Feedback"
