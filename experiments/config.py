@@ -176,22 +176,12 @@ class RunConfig:
         values.parse_milestones(self.milestones, self.epochs)
         values.parse_class_weights(self.class_weights)
         values.parse_head(self.head)
-        self._check_teacher()
+        values.check_teacher(self)
 
     @property
     def data_seed(self) -> int:
         """The seed of the choices of images and labels: ``split_seed``, or ``seed`` for -1."""
-        return data_seed(self.split_seed, self.seed)
-
-    def _check_teacher(self) -> None:
-        """A teacher replaces the labels; without a teacher, a temperature has no effect."""
-        if not self.teacher:
-            rule = Rule("left alone without --teacher", (4.0).__eq__)
-            rule.require("temperature", self.temperature)
-            return
-        text = "left alone with --teacher, which gives the targets of all images"
-        for name in ("train_labels", "label_noise", "unlabelled"):
-            Rule(text, lambda v: not v).require(name, getattr(self, name))
+        return values.data_seed(self.split_seed, self.seed)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> RunConfig:
@@ -275,11 +265,6 @@ class RunConfig:
         """All options, as JSON values."""
         options = ((name, getattr(self, name)) for name in kinds())
         return {name: str(v) if isinstance(v, Path) else v for name, v in options}
-
-
-def data_seed(split_seed: int, seed: int) -> int:
-    """The seed of the choices of images and labels: ``split_seed``, or ``seed`` for -1."""
-    return seed if split_seed == -1 else split_seed
 
 
 @cache  # uncached, these lookups take half the time of checking a study

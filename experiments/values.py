@@ -87,6 +87,23 @@ FOLDER_NAME = Rule(
 )
 
 
+def check_teacher(options: Any) -> None:  # noqa: ANN401 (a RunConfig)
+    """A teacher replaces the labels; without a teacher, a temperature has no effect."""
+    if not options.teacher:
+        Rule("left alone without --teacher", (4.0).__eq__).require(
+            "temperature", options.temperature
+        )
+        return
+    text = "left alone with --teacher, which gives the targets of all images"
+    for name in ("train_labels", "label_noise", "unlabelled"):
+        Rule(text, lambda v: not v).require(name, getattr(options, name))
+
+
+def data_seed(split_seed: int, seed: int) -> int:
+    """The seed of the choices of images and labels: ``split_seed``, or ``seed`` for -1."""
+    return seed if split_seed == -1 else split_seed
+
+
 def flag(option: str) -> str:
     """The flag of an option: ``batch_size`` -> ``--batch-size``."""
     return "--" + option.replace("_", "-")

@@ -10,14 +10,8 @@ from typing import Any
 import numpy as np
 
 from analyze.comparison.covariance import covariances
-from analyze.comparison.statistics import (
-    FEWEST_SEEDS,
-    Difference,
-    crossed,
-    over_seeds,
-    p_beyond,
-    pooled,
-)
+from analyze.comparison.statistics import FEWEST_SEEDS, p_beyond
+from analyze.comparison.variances import Difference, crossed, over_seeds, pooled
 from analyze.metrics.predictions import Floats
 from analyze.metrics.table import is_scale_bound, of_column
 from analyze.runs.run import as_text

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analyze.comparison.statistics import interval, over_seeds
+from analyze.comparison.statistics import interval
+from analyze.comparison.variances import over_seeds
 from analyze.runs.run import LeftOut, as_text, option_texts
 from analyze.runs.scored import ScoredRun
 

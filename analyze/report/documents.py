@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Sequence
 
-from analyze.comparison.cells import Cell, Tables, legend, main_tables, one_line
+from analyze.comparison.cells import Cell, Tables, main_tables, one_line
+from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 
 _LATEX = {

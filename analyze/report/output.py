@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from analyze.comparison.cells import legend, main_tables, setting_title
+from analyze.comparison.cells import main_tables, setting_title
+from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.errors import writing
 from analyze.plots import KINDS, colours, list_figures

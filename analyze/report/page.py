@@ -17,10 +17,10 @@ from analyze.comparison.cells import (
     SHOWN,
     decimals,
     formatted,
-    legend,
     main_tables,
     scale_mark,
 )
+from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.comparison.tables import option_column
 from analyze.report.published import Published

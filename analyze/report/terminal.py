@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analyze.comparison.cells import DIFFERENCES, Cell, legend, main_tables, one_line
+from analyze.comparison.cells import DIFFERENCES, Cell, main_tables, one_line
+from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.metrics.table import OWN
 from analyze.runs.run import as_text

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from analyze.errors import UsageError
 from analyze.runs.format import CONFIG, SUMMARY, WEIGHTS, read_json
-from experiments.config import RunConfig, data_seed, neutral_values
+from experiments.config import RunConfig, neutral_values
 from experiments.data.datasets import Data
 from experiments.errors import first_line
 from experiments.machine.fingerprint import fingerprint
 from experiments.training import heads, models
+from experiments.values import data_seed
 
 
 class Teacher:

@@ -8,22 +8,19 @@ import pytest
 from scipy import stats
 
 from analyze.comparison.statistics import (
-    Difference,
     Interval,
     critical,
-    crossed,
     holm,
     interval,
-    over_seeds,
     p_beyond,
     p_equivalent,
     p_value,
-    pooled,
     seeds_needed,
     seeds_range,
     sign_flip,
     verdict,
 )
+from analyze.comparison.variances import Difference, crossed, over_seeds, pooled
 
 
 def of_table(table):

@@ -13,8 +13,9 @@ from rich.console import Console
 from scipy import stats
 
 from analyze.__main__ import main
-from analyze.comparison.cells import legend, main_tables
+from analyze.comparison.cells import main_tables
 from analyze.comparison.comparisons import COLUMNS, PRIMARY
+from analyze.comparison.legend import legend
 from analyze.comparison.report import build_report
 from analyze.metrics.calibration import NAMES, evaluate, metrics
 from analyze.plots import groups

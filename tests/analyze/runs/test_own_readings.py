@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from analyze_runs import predictions, write_run
 
-from analyze.comparison.cells import legend, main_tables
+from analyze.comparison.cells import main_tables
 from analyze.comparison.comparisons import PRIMARY
+from analyze.comparison.legend import legend
 from analyze.comparison.report import build_report
 from analyze.errors import UsageError
 from analyze.metrics.calibration import metrics
