@@ -44,7 +44,7 @@ notebooks: $(VENV)/.runtime  ## run the notebooks over the demo study, in place
 	$(BIN)/python -m analyze.execute
 
 test: $(VENV)/.dev  ## the whole test suite (without the slow tests)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: $(VENV)/.dev  ## the slow tests: long simulations, faults, studies
 	$(BIN)/python -m pytest -m slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from itertools import chain, zip_longest
 from pathlib import Path
 
 import pytest
@@ -43,17 +42,3 @@ def train_here(tmp_path):
 
     yield run
     AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def pytest_collection_modifyitems(items):
-    """Alternate files that start processes, and wait for them, with files that compute.
-
-    Two workers then rarely have the same kind, and the longest files do not come last.
-    """
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    waiting = [path for path in files if "experiments" in path.parts]
-    computing = [path for path in files if path not in set(waiting)]
-    order = chain.from_iterable(zip_longest(waiting, computing))
-    items[:] = [item for path in order if path for item in files[path]]

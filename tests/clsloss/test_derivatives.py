@@ -19,9 +19,6 @@ from clsloss_cases import (
 )
 from torch.func import jacfwd, jacrev
 
-# torch's own forward-mode rules are still written with torch.jit
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script.*` is deprecated:FutureWarning")
-
 SHAPE = (3, 4)
 
 

@@ -8,9 +8,6 @@ from torch.func import jacfwd, jacrev
 
 import clsloss
 
-# torch's own forward-mode rules are still written with torch.jit
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script.*` is deprecated:FutureWarning")
-
 SHAPES = [(4, 5), (5,), (2, 5, 3)]
 
 

@@ -10,9 +10,6 @@ from torch.func import hessian
 
 import clsloss
 
-# torch's own forward-mode rules are still written with torch.jit
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script.*` is deprecated:FutureWarning")
-
 LOW = -1e6  # e^LOW is 0 in float64, so that to all finite losses this is -∞
 # Losses that fall off as a power of z, not exponentially.
 SLOW = {"nce", "nfl", "bitempered"}

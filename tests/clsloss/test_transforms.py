@@ -4,9 +4,6 @@ import pytest
 import torch
 from clsloss_cases import EVERY, FUNCTIONS, batch, build, cases, weights
 
-# torch's own forward-mode rules are still written with torch.jit
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script.*` is deprecated:FutureWarning")
-
 
 def with_gradient(function, logits, target):
     logits = logits.detach().requires_grad_()
