@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyze.comparison.contrasts import Contrast, Setting, settings
+from analyze.comparison.contrasts import Contrast, settings
 from analyze.comparison.statistics import (
     CONFIDENCE,
     Interval,
@@ -79,16 +79,19 @@ def compare(
     for setting in settings(evaluated, covariance):
         first = option_texts(setting.setting, options)
         for loss in setting.losses:
-            for metric in setting.metrics(loss, reference) if loss != reference else ():
+            if loss == reference:
+                continue
+            identical = setting.identical(loss, reference)
+            for metric in setting.metrics(loss, reference):
                 contrast = setting.contrast(metric, loss, reference)
-                rows.append(first | _row(setting, contrast, margins or {}, rng))
+                rows.append(first | _row(contrast, margins or {}, rng, identical=identical))
                 contrasts.append(contrast)
     frame = pd.DataFrame(rows, columns=[*options, *COLUMNS])
     return _with_verdicts(frame, contrasts, margins or {})
 
 
 def _row(
-    setting: Setting, contrast: Contrast, margins: dict[str, float], rng: np.random.Generator
+    contrast: Contrast, margins: dict[str, float], rng: np.random.Generator, *, identical: bool
 ) -> dict[str, Any]:
     """The entries of a comparison that do not depend on the others."""
     primary = contrast.metric in PRIMARY
@@ -105,7 +108,7 @@ def _row(
     }
     if contrast.own is not None:
         row["low"], row["high"] = interval(contrast.own)
-    if setting.identical(contrast.loss, contrast.other):
+    if identical:
         return row | {"verdict": IDENTICAL}
     if primary and contrast.scale_arbitrary:
         return row | {"verdict": ARBITRARY}

@@ -193,12 +193,15 @@ def copies(runs: Sequence[ScoredRun]) -> list[tuple[ScoredRun, ScoredRun]]:
     Two seeds train two networks. Metrics that are equal to the last bit say that a run was copied,
     or its seed written wrongly.
     """
+    groups: dict[tuple[str, str], list[ScoredRun]] = {}
+    for scored in runs:
+        key = (as_text(scored.run.setting), scored.run.loss)
+        groups.setdefault(key, []).append(scored)
     found: dict[Path, tuple[ScoredRun, ScoredRun]] = {}
-    for first, second in combinations(runs, 2):
-        alike = first.run.loss == second.run.loss and first.run.seed != second.run.seed
-        same = as_text(first.run.setting) == as_text(second.run.setting)
-        if alike and same and second.run.path not in found and _same(first, second):
-            found[second.run.path] = (second, first)
+    for group in groups.values():
+        for first, second in combinations(group, 2):
+            if first.run.seed != second.run.seed and _same(first, second):
+                found.setdefault(second.run.path, (second, first))
     return list(found.values())
 
 

@@ -10,7 +10,6 @@ from analyze.comparison.comparisons import PRIMARY
 from analyze.comparison.contrasts import Contrast, Setting
 from analyze.comparison.statistics import (
     CONFIDENCE,
-    Interval,
     critical,
     holm,
     interval,
@@ -50,10 +49,10 @@ def best(settings: Sequence[Setting], options: Sequence[str] = ()) -> pd.DataFra
     rows = []
     for setting in settings:
         first = option_texts(setting.setting, options)
+        twins = {loss: setting.twin(loss) for loss in setting.losses}
         for metric in PRIMARY:
             losses, contrasts = _comparable(setting, metric)
-            among = {loss: _among(losses, loss, metric, contrasts) for loss in losses}
-            twins = {loss: setting.twin(loss) for loss in setting.losses}
+            among = {loss: _among(loss, metric, contrasts) for loss in losses}
             rows += [
                 first | among[twin] | {"loss": loss}
                 for loss, twin in twins.items()
@@ -72,9 +71,8 @@ def all_pairs(settings: Sequence[Setting], options: Sequence[str] = ()) -> pd.Da
     for setting in settings:
         first = option_texts(setting.setting, options)
         for metric in PRIMARY:
-            _, contrasts = _comparable(setting, metric)
-            pairs = [c for (loss, other), c in contrasts.items() if loss < other]
-            adjusted = holm([c.p_value() for c in pairs])
+            _, pairs = _comparable(setting, metric)
+            adjusted = holm([contrast.p_value() for contrast in pairs])
             rows += [
                 first | _pair(contrast, float(p))
                 for contrast, p in zip(pairs, adjusted, strict=True)
@@ -82,10 +80,8 @@ def all_pairs(settings: Sequence[Setting], options: Sequence[str] = ()) -> pd.Da
     return pd.DataFrame(rows, columns=[*options, *PAIR_COLUMNS])
 
 
-def _comparable(
-    setting: Setting, metric: str
-) -> tuple[list[str], dict[tuple[str, str], Contrast]]:
-    """The losses that can be tested against each other, and their contrasts, both ways round."""
+def _comparable(setting: Setting, metric: str) -> tuple[list[str], list[Contrast]]:
+    """The losses that can all be tested against each other, and the contrasts of all pairs."""
     contrasts = {}
     losses = list(setting.distinct)
     for pair in combinations(setting.distinct, 2):
@@ -100,26 +96,19 @@ def _comparable(
         least = min(losses, key=partners)
         losses.remove(least)
         contrasts = {pair: c for pair, c in contrasts.items() if least not in pair}
-    if len(losses) < 2:
-        return [], {}
-    both = contrasts | {(b, a): setting.contrast(metric, b, a) for a, b in contrasts}
-    return losses, both
+    return (losses, list(contrasts.values())) if contrasts else ([], [])
 
 
-def _among(
-    losses: Sequence[str],
-    loss: str,
-    metric: str,
-    contrasts: dict[tuple[str, str], Contrast],
-) -> dict[str, Any]:
-    """The row of one loss among the losses of a metric."""
-    others = [contrasts[loss, other] for other in losses if other != loss]
-    sign = 1 if of_column(metric).better == "higher" else -1
-    level = (1 - CONFIDENCE) / len(others)
+def _among(loss: str, metric: str, contrasts: Sequence[Contrast]) -> dict[str, Any]:
+    """The row of one loss among the losses of a metric, from the contrasts of all pairs."""
+    own = [contrast for contrast in contrasts if loss in (contrast.loss, contrast.other)]
+    up = 1 if of_column(metric).better == "higher" else -1
+    level = (1 - CONFIDENCE) / len(own)
     lows, highs, worse = [], [], []
-    for contrast in others:
+    for contrast in own:
         tested = contrast.tested
         assert tested is not None, "_comparable leaves such losses out"
+        sign = up if contrast.loss == loss else -up
         mean, reach = sign * tested.mean, critical(tested, 2 * level) * tested.error
         lows.append(mean - reach)
         highs.append(mean + reach)
@@ -148,5 +137,5 @@ def _pair(contrast: Contrast, p_holm: float) -> dict[str, Any]:
         "high": bounds.high,
         "p": contrast.p_value(),
         "p_holm": p_holm,
-        "verdict": verdict(contrast.own.mean, Interval(*bounds), p_holm, higher, contrast.floor),
+        "verdict": verdict(contrast.own.mean, bounds, p_holm, higher, contrast.floor),
     }

@@ -37,8 +37,7 @@ def critical(difference: Difference, alpha: float) -> float:
     Source: Cochran 1964, "Approximate Significance Levels of the Behrens-Fisher Test",
     Biometrics 20, 191-195.
     """
-    of_seeds = difference.seeds - 1 if difference.freedom is None else difference.freedom
-    freedom = [of_seeds, max(difference.examples - 1, 1)]
+    freedom = [difference.freedom_over_seeds, max(difference.examples - 1, 1)]
     quantiles = -special.stdtrit(freedom, alpha / 2)
     parts = np.array([difference.over_seeds, difference.over_examples])
     return float(quantiles @ parts / parts.sum()) if parts.sum() > 0 else float(quantiles[0])
@@ -193,7 +192,7 @@ def seeds_range(difference: Difference, alpha: float, size: float | None = None)
 
     NaN stands for more than 1,000.
     """
-    freedom = difference.seeds - 1 if difference.freedom is None else difference.freedom
+    freedom = difference.freedom_over_seeds
     if size is None:
         reach = critical(difference, 0.1) * difference.error
         ends = (abs(difference.mean) + reach, max(abs(difference.mean) - reach, 0.0))

@@ -35,6 +35,11 @@ class Difference:
     freedom: int | None = None
 
     @property
+    def freedom_over_seeds(self) -> int:
+        """The degrees of freedom of `over_seeds`."""
+        return self.seeds - 1 if self.freedom is None else self.freedom
+
+    @property
     def error(self) -> float:
         """The standard error."""
         return float(np.sqrt(self.over_seeds + self.over_examples))
