@@ -162,14 +162,15 @@ def _score(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from rich.text import Text
 
-    from analyze.comparison.report import build_report, margins_of
+    from analyze.comparison.report import build_report
+    from analyze.metrics.margins import margins_of
     from analyze.report.output import WRITTEN, write_report
     from analyze.report.terminal import print_report
     from analyze.report.wandb_report import log_report, parse_target
 
     if options.to_wandb:
         parse_target(options.to_wandb)
-    margins = margins_of(options.margin) if options.margin else {}
+    margins = margins_of(options.margin) if options.margin else None
     report = build_report(
         options.paths, options.reference, options.compare, margins=margins, pairs=options.pairs
     )

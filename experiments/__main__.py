@@ -1,12 +1,16 @@
-"""Studies: ``python -m experiments list|run|status STUDY``."""
+"""Studies: ``python -m experiments list|run|status|tune STUDY``."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
 
 from analyze import home
 from analyze.errors import UsageError
@@ -15,7 +19,7 @@ from experiments.machine import launched
 from experiments.machine.output import outlive_readers
 from experiments.runs.state import State
 from experiments.study import grid as studies
-from experiments.study.board import DONE, StudyStatus
+from experiments.study.board import DONE, INCOMPLETE, StudyStatus
 from experiments.study.grid import Study
 from experiments.study.launch import Launch
 from experiments.study.launchers import LAUNCHERS
@@ -29,9 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_anything()
     options = command_line().parse_args(arguments)
     try:
-        study = studies.read(options.study, options.set, options.output)
+        parts = [studies.read(file, options.set, options.output) for file in options.study]
+        study = studies.joined(parts)
         if options.command == "run":
             return _run(study, options)
+        if options.command == "tune":
+            return _tune(study, options)
         # `list STUDY | head` closes the pipe early. This is not an error.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         return _list(study) if options.command == "list" else _status(study)
@@ -49,16 +56,22 @@ def command_line() -> argparse.ArgumentParser:
         description="Run studies: many runs from one file, on this machine or a cluster.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="list|run|status")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list|run|status|tune")
     explained = {
         "list": "check a study and show its runs",
         "run": "train the runs that are not done; the same command again continues",
         "status": "show which runs are done, running, waiting and failed",
+        "tune": "try every setting of each loss on seeds of its own, choose by validation, and "
+        "write the study that compares the chosen settings on the seeds of STUDY",
     }
     for name, text in explained.items():
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument(
-            "study", metavar="STUDY", help="a study file, or the name of a shipped study"
+            "study",
+            metavar="STUDY",
+            nargs=1 if name == "tune" else "+",
+            help="a study file, or the name of a shipped study"
+            + ("" if name == "tune" else "; several are run as one"),
         )
         command.add_argument(
             "--set",
@@ -69,7 +82,52 @@ def command_line() -> argparse.ArgumentParser:
         )
         command.add_argument("--output", help="folder of all runs (default: runs)")
     _add_run_options(commands.choices["run"])
+    _add_tune_options(commands.choices["tune"])
     return parser
+
+
+def _add_tune_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--choose",
+        type=_names,
+        default=[],
+        metavar="OPTION,...",
+        help="options that vary in STUDY and are chosen for each loss, beside the settings in its "
+        "spec: lr, weight_decay, ...",
+    )
+    command.add_argument(
+        "--seeds",
+        type=_seeds,
+        default=[],
+        metavar="SEED,...",
+        help="seeds on which settings are tried (default: the two after those of STUDY)",
+    )
+    command.add_argument(
+        "--by",
+        default="accuracy",
+        metavar="METRIC",
+        help="validation metric, such as accuracy, nll or aurc (default: accuracy)",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="folder for the files of both stages (default: this one)",
+    )
+    _add_run_options(command)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip().replace("-", "_") for name in text.split(",") if name.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        message = f"must be integers, separated by commas, got {text!r}"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def _add_run_options(command: argparse.ArgumentParser) -> None:
@@ -143,6 +201,37 @@ def _run(study: Study, options: argparse.Namespace) -> int:
     mine = settings[options.launcher]
     launch = Launch(study_status, todo, options.workers, options.processes_per_run, mine)
     return LAUNCHERS[options.launcher].run(launch)
+
+
+def _tune(study: Study, options: argparse.Namespace) -> int:
+    """Train the first stage, choose, and write the file of each stage."""
+    from experiments.study import sweep_file, tuning
+
+    plan = tuning.Tuning.of(study, options.choose, options.seeds, options.by)
+    first = options.out / f"{plan.name}-tuning.yaml"
+    about = f"Every setting of {study.name}, on seeds of its own, to choose one for each loss."
+    sweep_file.write(first, plan.first_stage(), about, study.entity)
+    stage = studies.read(str(first))
+    status = _run(stage, options)
+    study_status = StudyStatus(stage)
+    if len(study_status.runs(State.DONE, State.DIVERGED)) < len(stage.runs):
+        print("the same command chooses once every run is done")
+        return status or INCOMPLETE
+    tried = plan.tried(study_status)
+    tuning.show(plan, tried, Console())
+    if not (grids := plan.confirming(tried)):
+        raise UsageError("no loss has a setting at which every seed has finished")
+    numbers = [f"-{i}" for i in range(1, len(grids) + 1)] if len(grids) > 1 else [""]
+    files = [options.out / f"{plan.name}-tuned{number}.yaml" for number in numbers]
+    about = (
+        f"The settings of {study.name} that were chosen by validation {plan.by} on other seeds\n"
+        f"({', '.join(map(str, plan.seeds))}), compared on seeds that had no part in the choice."
+    )
+    for file, parameters in zip(files, grids, strict=True):
+        sweep_file.write(file, parameters, about, study.entity)
+    command = shlex.join(["python", "-m", "experiments", "run", *map(str, files)])
+    print(f"to compare them: {command}")
+    return DONE
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str | bool]:

@@ -73,8 +73,7 @@ class RunConfig:
     schedule: Literal["onecycle", "cosine", "multistep", "constant"] = "onecycle"
     # onecycle: fraction of the run that is warm-up.
     warmup: Annotated[float, BELOW_1] = 0.2
-    # multistep: when the learning rate drops, as fractions of the run or as numbers of completed
-    # epochs (150,250).
+    # multistep: when the learning rate drops: fractions of the run, or completed epochs (150,250).
     milestones: Annotated[str, Mark.LIST] = "0.5,0.75"
     # Maximum norm of the gradient; 0 does not clip.
     clip_norm: Annotated[float, NOT_NEGATIVE] = 0.0
@@ -161,6 +160,10 @@ class RunConfig:
     group: Annotated[str, Mark.BOOKKEEPING] = ""
     # W&B tags, separated by commas; if empty, $WANDB_TAGS.
     tags: Annotated[str, Mark.LIST, Mark.BOOKKEEPING] = ""
+    # Smallest differences that matter to a report, named before training: accuracy=0.5,nll=0.02.
+    report_margin: Annotated[str, values.MARGINS, Mark.LIST, Mark.BOOKKEEPING] = ""
+    # How the loss's settings were chosen: `python -m experiments tune` writes it, reports show it.
+    tuned: Annotated[str, values.TUNED, Mark.BOOKKEEPING] = ""
 
     def __post_init__(self) -> None:
         """Check all values.

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analyze.errors import UsageError
+from analyze.metrics.margins import margins_of
+from analyze.metrics.table import PRIMARY
+from analyze.runs.tuned import Tuned
 from experiments import suggestions
 
 LONGEST_NAME = 255  # bytes that file systems allow
@@ -81,10 +84,25 @@ STRENGTH = Rule("0, or from 0.01 to 100", lambda v: v == 0 or 0.01 <= v <= 100)
 NOT_EMPTY = Rule("not empty", bool)
 PRINTABLE = Rule("without line breaks and control characters", str.isprintable)
 FRACTION = Rule("in [0, 1]", lambda v: 0 <= v <= 1)
+MARGINS = Rule(
+    f"empty, or METRIC=NUMBER,... with metrics of {', '.join(PRIMARY)}",
+    lambda text: not text or _are_margins(text),
+)
+TUNED = Rule(
+    "empty, or the record that `python -m experiments tune` writes",
+    lambda text: not text or Tuned.read(text) is not None,
+)
 FOLDER_NAME = Rule(
     f"a folder's name of at most {LONGEST_NAME} bytes, without / and not starting with a dot",
     lambda v: "/" not in v and not v.startswith(".") and len(os.fsencode(v)) <= LONGEST_NAME,
 )
+
+
+def _are_margins(text: str) -> bool:
+    try:
+        return bool(margins_of(text))
+    except UsageError:
+        return False
 
 
 def check_teacher(options: Any) -> None:  # noqa: ANN401 (a RunConfig)

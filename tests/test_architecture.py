@@ -36,7 +36,7 @@ ORDER = {
     ),
 }
 # What experiments takes of analyze.
-SHARED = ("cores", "errors", "home", "metrics", "printing", "runs.format")
+SHARED = ("cores", "errors", "home", "metrics", "printing", "runs.format", "runs.tuned")
 MOST_MODULES, MOST_LINES = 12, 300  # of a folder, beside its __init__; of a module
 
 

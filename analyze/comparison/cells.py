@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from analyze.comparison.comparisons import PRIMARY
 from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
-from analyze.metrics.table import heading, is_scale_bound, of_column
+from analyze.comparison.tuning import SAME, SAME_SEEDS_MARK, tuning
+from analyze.metrics.table import PRIMARY, heading, is_scale_bound, of_column
 
 # For a loss without a scale, values before temperature that depend on the scale get a mark.
 COLUMNS = ("accuracy", "nll", "ece", "temperature", "nll_ts", "ece_ts", "aurc")
@@ -33,7 +33,8 @@ class Cell:
         text: The text without marks.
         value: The sort key; NaN sorts last.
         bold: Whether the value is distinguishably better than the reference.
-        marks: SCALE_MARK, CALIBRATED_MARK, BOUND_MARK or BEST_MARK, which `legend` explains.
+        marks: SCALE_MARK, CALIBRATED_MARK, BOUND_MARK, BEST_MARK or SAME_SEEDS_MARK, which
+            `legend` explains.
         note: Small print beside the text: the noise floor of an ECE.
     """
 
@@ -72,6 +73,7 @@ class Tables:
 def main_tables(report: Report) -> Iterator[Tables]:
     """The tables of each setting, in the order of losses.csv."""
     own = any(scored.own for scored in report.evaluated)
+    kinds = tuning(report.evaluated)
     for setting, losses in by_setting(report.losses, report.options):
         compared = within(report.comparisons, setting)
         lost = ["diverged"] if losses["diverged"].any() else []
@@ -82,7 +84,10 @@ def main_tables(report: Report) -> Iterator[Tables]:
         best = {(row.loss, row.metric) for row in top.itertuples() if row.in_set}
         ranked = losses.sort_values("nll_ts_mean", kind="stable").to_dict("records")
         rows = [
-            [Cell(row["loss"]), *(Cell(str(row[name]), row[name]) for name in ("seeds", *lost))]
+            [
+                Cell(row["loss"], marks=SAME_SEEDS_MARK * (kinds.get(row["loss"]) == SAME)),
+                *(Cell(str(row[name]), row[name]) for name in ("seeds", *lost)),
+            ]
             + [
                 _mean(row, name, (row["loss"], name) in better, (row["loss"], name) in best)
                 for name in SHOWN

@@ -18,12 +18,12 @@ from analyze.comparison.statistics import (
     sign_flip,
     verdict,
 )
+from analyze.comparison.tuning import of_pair, tuning
 from analyze.metrics.predictions import Floats
-from analyze.metrics.table import of_column
+from analyze.metrics.table import PRIMARY, of_column
 from analyze.runs.run import option_texts
 from analyze.runs.scored import ScoredRun
 
-PRIMARY = ("accuracy", "nll", "ece", "nll_ts")
 # Verdicts without a test. IDENTICAL: every metric of every run is bit-identical. ARBITRARY: the
 # metric depends on the scale of the scores, which one of the two losses does not train. AT_BOUND:
 # the metric depends on a temperature that has no finite optimum.
@@ -33,7 +33,7 @@ EQUIVALENT = "equivalent"
 COLUMNS = [
     *("loss", "reference", "metric", "primary", "interval", "scale_arbitrary", "seeds"),
     *("difference", "low", "high", "p", "p_signflip", "p_holm", "verdict", "seeds_needed"),
-    *("seeds_needed_low", "seeds_needed_high", "noise_floor", "p_equivalent"),
+    *("seeds_needed_low", "seeds_needed_high", "noise_floor", "p_equivalent", "tuning"),
 ]
 
 
@@ -72,10 +72,12 @@ def compare(
     Returns:
         The options, then COLUMNS. `interval` says what is random: "crossed" for seeds and
         examples, "seeds" for seeds alone, given these examples. `noise_floor` is the difference
-        of the noise floors of a metric that has one: see `p_beyond`.
+        of the noise floors of a metric that has one: see `p_beyond`. `tuning` says whether the
+        settings were chosen, and on which seeds: see `analyze.comparison.tuning`.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     rows, contrasts = [], []
+    kinds = tuning(evaluated)
     for setting in settings(evaluated, covariance):
         first = option_texts(setting.setting, options)
         for loss in setting.losses:
@@ -84,7 +86,8 @@ def compare(
             identical = setting.identical(loss, reference)
             for metric in setting.metrics(loss, reference):
                 contrast = setting.contrast(metric, loss, reference)
-                rows.append(first | _row(contrast, margins or {}, rng, identical=identical))
+                row = _row(contrast, margins or {}, rng, identical=identical)
+                rows.append(first | row | {"tuning": of_pair(kinds, loss, reference)})
                 contrasts.append(contrast)
     frame = pd.DataFrame(rows, columns=[*options, *COLUMNS])
     return _with_verdicts(frame, contrasts, margins or {})

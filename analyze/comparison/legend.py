@@ -14,7 +14,9 @@ from analyze.comparison.cells import (
 )
 from analyze.comparison.comparisons import AT_BOUND, EQUIVALENT, IDENTICAL
 from analyze.comparison.report import Report
+from analyze.comparison.tuning import tuning_in_words
 from analyze.metrics.temperature import BOUND_REASONS
+from analyze.runs.apart import apart_in_words
 from analyze.runs.run import as_text
 
 
@@ -42,6 +44,9 @@ def legend(report: Report) -> list[str]:
             f"{IDENTICAL}: every metric of every run equals the reference's to the last bit; "
             "no test, and not counted"
         )
+    lines += tuning_in_words(report.evaluated)
+    if apart := apart_in_words([scored.run for scored in report.evaluated]):
+        lines.append(apart)
     losses, compared = report.losses, report.comparisons
     seeds_only = compared[compared["primary"].astype(bool) & (compared["interval"] == "seeds")]
     seeds_only = seeds_only[seeds_only["p_holm"].notna()]

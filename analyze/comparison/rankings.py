@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from analyze.comparison.comparisons import PRIMARY
 from analyze.comparison.contrasts import Contrast, Setting
 from analyze.comparison.statistics import (
     CONFIDENCE,
@@ -15,7 +14,7 @@ from analyze.comparison.statistics import (
     interval,
     verdict,
 )
-from analyze.metrics.table import of_column
+from analyze.metrics.table import PRIMARY, of_column
 from analyze.runs.run import option_texts
 
 BEST_COLUMNS = ["metric", "loss", "in_set", "low", "high"]

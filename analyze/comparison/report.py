@@ -7,15 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from analyze.comparison.comparisons import PRIMARY, compare
+from analyze.comparison.comparisons import compare
 from analyze.comparison.contrasts import copies
 from analyze.comparison.contrasts import settings as settings_of
 from analyze.comparison.covariance import covariances
 from analyze.comparison.rankings import all_pairs, best
 from analyze.comparison.tables import losses_table, runs_table
 from analyze.errors import UsageError
+from analyze.metrics.margins import margins_of
 from analyze.metrics.predictions import Floats
-from analyze.metrics.table import of_column
+from analyze.runs.apart import alike
 from analyze.runs.evaluation import by_own_reading, same_examples, score_runs
 from analyze.runs.run import LeftOut, as_text, none_usable, option_texts, read_runs, varying
 from analyze.runs.scored import ScoredRun
@@ -81,7 +82,8 @@ def build_report(
         reference: The loss to compare the others with; "ce" if None.
         compared: Options whose values are compared in the same way as losses. They become part of
             the name of the loss, as in "ce class_weights=balanced".
-        margins: Metric -> the smallest difference that matters, as a fraction: see `margins_of`.
+        margins: Metric -> the smallest difference that matters, as a fraction: see
+            `analyze.metrics.margins`. None takes those that the runs name.
         pairs: Whether to compare all pairs of losses too.
 
     Raises:
@@ -90,7 +92,8 @@ def build_report(
     """
     folders, unreadable = resolve(paths)
     finished, left_out = read_runs(folders)
-    left_out += unreadable
+    finished, unlike = alike(finished)
+    left_out += unlike + unreadable
     present = {name for run in finished for name in run.setting}
     if finished and (unknown := [name for name in compared if name not in present]):
         options_text = ", ".join(sorted(present))
@@ -126,6 +129,7 @@ def build_report(
     if not evaluated:
         raise none_usable(left_out)
     reference = REFERENCE if reference is None else reference
+    margins = _named_margins(evaluated) if margins is None else margins
     diverged = [out for out in left_out if out.diverged and out.setting is not None]
     settings = [scored.run.setting for scored in evaluated]
     options = varying(settings + [out.setting for out in diverged if out.setting])
@@ -143,34 +147,22 @@ def build_report(
         comparisons=compare(evaluated, reference, options, covariance, margins=margins),
         best=best(grouped, options),
         pairs=all_pairs(grouped, options) if pairs else None,
-        margins=margins or {},
+        margins=margins,
     )
 
 
-def margins_of(text: str) -> dict[str, float]:
-    """Margins as they are written: in percentage points where a metric is in %.
+def _named_margins(evaluated: Sequence[ScoredRun]) -> dict[str, float]:
+    """The margins that the runs name in their options.
 
     Raises:
-        UsageError: Not METRIC=NUMBER, a metric that has no verdict, or a number that is not > 0.
-
-    Example:
-        >>> margins_of("accuracy=0.5,nll=0.02")
-        {'accuracy': 0.005, 'nll': 0.02}
+        UsageError: They name different ones.
     """
-    margins = {}
-    for part in text.split(","):
-        name, _, number = part.strip().partition("=")
-        expected = f"expected METRIC=NUMBER with a metric of {', '.join(PRIMARY)}"
-        if name not in PRIMARY:
-            raise UsageError(f"--margin {text}: {expected}, got {part.strip() or 'nothing'}")
-        try:
-            value = float(number)
-        except ValueError:
-            value = float("nan")
-        if not 0 < value < float("inf"):
-            raise UsageError(f"--margin {text}: {name} needs a number above 0, got {number!r}")
-        margins[name] = value / (100 if of_column(name).unit == "%" else 1)
-    return margins
+    texts = {str(s.run.options.get("report_margin", "")) for s in evaluated}
+    if len(texts) > 1:
+        told = " and ".join(sorted(text or "none" for text in texts))
+        raise UsageError(f"the runs name different margins ({told}): choose with --margin")
+    [text] = texts
+    return margins_of(text) if text else {}
 
 
 def _without_copies(evaluated: list[ScoredRun]) -> tuple[list[ScoredRun], list[LeftOut]]:

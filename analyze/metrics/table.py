@@ -15,6 +15,8 @@ from analyze.metrics.predictions import Booleans, Floats, Scores
 from analyze.metrics.selective import aurc, coverage_at_risk, e_aurc, risk_at_coverage, risk_curve
 from analyze.metrics.smooth import smece
 
+PRIMARY = ("accuracy", "nll", "ece", "nll_ts")  # the metrics with verdicts
+
 Unit = Literal["%", "nats", ""]
 Better = Literal["higher", "lower", "nearer 0", "neither"]
 Formula = Callable[[Scores], float]

@@ -13,7 +13,7 @@ from analyze.runs.run import bookkeeping
 from analyze.runs.scored import KEPT, write_kept
 
 # Bookkeeping options worth publishing; the others name places on one machine.
-_PUBLISHED = {"study", "name"}
+_PUBLISHED = {"study", "name", "tuned"}
 # These files alone say why a run is left out.
 _RECORDS = (SUMMARY, METRICS, FAILURE)
 _WRITTEN = {CONFIG, *_RECORDS, KEPT, COVARIANCES}

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analyze.comparison.cells import SHOWN, by_setting, formatted, setting_title, within
-from analyze.comparison.comparisons import EQUIVALENT, IDENTICAL, PRIMARY
+from analyze.comparison.comparisons import EQUIVALENT, IDENTICAL
 from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
-from analyze.metrics.table import of_column
+from analyze.metrics.table import PRIMARY, of_column
 
 UNDECIDED = "not distinguishable"
 CALLED = ("better", "worse")

@@ -28,6 +28,8 @@ from analyze.errors import UsageError
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 PREDICTIONS, WEIGHTS, CHECKPOINTS = "predictions.npz", "model.safetensors", "checkpoints"
 LOG, FAILURE, LOCK = "log.txt", "failure.json", ".lock"
+# The input kinds, in config.json, of losses whose outputs have no scale that a softmax could read.
+SCALELESS = ("scores", "cosines")
 
 
 def load_json(path: Path) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from analyze.errors import UsageError
-from analyze.runs.format import CONFIG, FAILURE, SUMMARY, load_json, read_history
+from analyze.runs.format import CONFIG, FAILURE, SCALELESS, SUMMARY, load_json, read_history
+from analyze.runs.tuned import Tuned
 
+CHOSEN = "chosen for each loss"  # the value of such an option, in a setting
 # Bookkeeping options of older runs, whose config.json does not list them. They say where a run was
 # stored and how it was watched and evaluated, not what it learned.
 _BOOKKEEPING = frozenset(
@@ -18,8 +20,6 @@ _BOOKKEEPING = frozenset(
         *("fresh", "checkpoint_every", "threads", "data_dir", "test_probabilities"),
     )
 )
-# The input kind of losses whose scores have no probabilistic scale, so softmax means nothing.
-SCALELESS = ("scores", "cosines")  # outputs of no scale that a softmax could read
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,16 @@ class Run:
     scale_arbitrary: bool
     summary: dict[str, Any]
     described: dict[str, Any]
+
+    @property
+    def tuned(self) -> Tuned | None:
+        """How the setting of its loss was chosen, if the study says so."""
+        return Tuned.read(str(self.options.get("tuned", "")))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All its options, as they were given."""
+        return self.described.get("config") or {}
 
     def left_out(self, reason: str) -> "LeftOut":
         """This run as left out for a reason."""
@@ -208,6 +218,9 @@ def _identity(described: dict[str, Any]) -> tuple[str, int, dict[str, Any]]:
         raise UsageError(f"config.json has no seed, got {seed!r}")
     setting = {k: v for k, v in config.items() if k not in bookkeeping(described)}
     del setting["loss"], setting["seed"]
+    if record := Tuned.read(str(config.get("tuned", ""))):
+        # Chosen for each loss, these options belong to the loss, and losses are compared across.
+        setting |= dict.fromkeys(record.options, CHOSEN)
     if images := described.get("images"):
         setting["images"] = images
     if "precision" in described:

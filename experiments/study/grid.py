@@ -77,6 +77,30 @@ def read(file: str, settings: Sequence[str] = (), output: str | None = None) -> 
     return Study(path.stem, _combinations(path, parameters), parameters, sweep.entity)
 
 
+def joined(studies: Sequence[Study]) -> Study:
+    """Several studies as one, whose runs are trained and counted together.
+
+    Raises:
+        UsageError: if they name different W&B entities.
+    """
+    entities = sorted({study.entity for study in studies})
+    if len(entities) > 1:
+        names = ", ".join(repr(entity) for entity in entities)
+        raise UsageError(f"these studies name different entities ({names}): run them one by one")
+    runs = {run.folder: run for study in studies for run in study.runs}
+    seeds = list(dict.fromkeys(run.seed for run in runs.values()))
+    parameters: dict[str, list[Choice]] = {}
+    for name in dict.fromkeys(name for study in studies for name in study.parameters):
+        choices = [choice for study in studies for choice in study.parameters.get(name, ())]
+        parameters[name] = list({str(choice.value): choice for choice in choices}.values())
+    return Study(
+        ", ".join(dict.fromkeys(study.name for study in studies)),
+        tuple(sorted(runs.values(), key=lambda run: seeds.index(run.seed))),
+        parameters,
+        entities[0],
+    )
+
+
 def _find(file: str) -> Path:
     path = expanded("STUDY", file)
     if path.is_file():

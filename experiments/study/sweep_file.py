@@ -1,4 +1,4 @@
-"""Read W&B sweep files that define a grid of runs.
+"""Read and write W&B sweep files that define a grid of runs.
 
 A study is a sweep file with ``method: grid`` whose parameters are options of train.py. The same
 file thus works with ``python -m experiments run`` and ``wandb sweep``.
@@ -6,13 +6,15 @@ file thus works with ``python -m experiments run`` and ``wandb sweep``.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from analyze.errors import UsageError
+from analyze.errors import UsageError, writing
 from experiments import config
 from experiments.config import RunConfig
 from experiments.values import Mark
@@ -62,6 +64,42 @@ def read(path: Path) -> Sweep:
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         reason = getattr(error, "problem", None) or error
         raise UsageError(f"{where}: this is not YAML ({reason})") from error
+
+
+def write(path: Path, parameters: Mapping[str, Sequence[Choice]], about: str, entity: str) -> None:
+    """Write a sweep file that defines a grid, and leave alone one that says the same already.
+
+    Args:
+        path: the file.
+        parameters: the values of each option.
+        about: a comment for the first lines.
+        entity: the W&B entity of the runs, or "".
+
+    Raises:
+        UsageError: if another file has this name, or it cannot be written.
+    """
+    lines = [*(f"# {line}" for line in about.splitlines()), "method: grid", "program: train.py"]
+    lines += [f"entity: {_yaml(entity)}"] if entity else []
+    lines.append("parameters:")
+    for name, choices in parameters.items():
+        values = [str(c.value) if isinstance(c.value, Path) else c.value for c in choices]
+        if len(values) == 1:
+            lines.append(f"  {name}: {{value: {_yaml(values[0])}}}")
+        else:
+            lines += [f"  {name}:", f"    values: {_yaml(values)}"]
+    text = "\n".join(lines) + "\n"
+    with writing(path):
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+            said = f"{path} exists and says otherwise: move it away, or name another --out"
+            raise UsageError(said)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _yaml(value: object) -> str:
+    """A value in one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def setting(option: str, text: str, where: str) -> list[Choice]:

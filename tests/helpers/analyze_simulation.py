@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analyze.comparison.comparisons import PRIMARY, compare
+from analyze.comparison.comparisons import compare
 from analyze.comparison.contrasts import settings
 from analyze.comparison.rankings import best
 from analyze.metrics.binned import ece
 from analyze.metrics.calibration import fit_temperature, per_example, score
+from analyze.metrics.table import PRIMARY
 from analyze.runs.run import Run
 from analyze.runs.scored import ScoredRun
 

@@ -14,10 +14,9 @@ from analyze.comparison.comparisons import (
     AT_BOUND,
     EQUIVALENT,
     IDENTICAL,
-    PRIMARY,
 )
 from analyze.comparison.statistics import FEWEST_SEEDS
-from analyze.metrics.table import of_column
+from analyze.metrics.table import PRIMARY, of_column
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
 from analyze.plots.style import INK, MINUS, laid_out, number, row_labels, sheet, styled, wrapped

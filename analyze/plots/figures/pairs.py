@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analyze.comparison.cells import SHOWN, formatted
-from analyze.comparison.comparisons import PRIMARY
-from analyze.metrics.table import of_column
+from analyze.metrics.table import PRIMARY, of_column
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
 from analyze.plots.style import INK, MINUS, laid_out, row_labels, sheet, styled, wrapped

@@ -8,12 +8,13 @@ import pytest
 from analyze_simulation import cell
 from scipy import stats
 
-from analyze.comparison.comparisons import PRIMARY, compare
+from analyze.comparison.comparisons import compare
 from analyze.comparison.contrasts import copies, settings
 from analyze.comparison.rankings import all_pairs, best
-from analyze.comparison.report import margins_of
 from analyze.comparison.statistics import holm
 from analyze.errors import UsageError
+from analyze.metrics.margins import margins_of
+from analyze.metrics.table import PRIMARY
 
 BETTER = {1: 0.05, 2: 0.05}
 

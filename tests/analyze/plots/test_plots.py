@@ -13,9 +13,9 @@ from scipy import stats
 from small_runs import ROOT
 
 from analyze import plots
-from analyze.comparison.comparisons import PRIMARY
 from analyze.comparison.report import build_report
 from analyze.metrics.calibration import metrics
+from analyze.metrics.table import PRIMARY
 from analyze.plots import multiples, render
 from analyze.plots.figures import classes, training
 from analyze.plots.figures.reliability import calibrated_band, wilson

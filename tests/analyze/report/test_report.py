@@ -14,10 +14,11 @@ from scipy import stats
 
 from analyze.__main__ import main
 from analyze.comparison.cells import main_tables
-from analyze.comparison.comparisons import COLUMNS, PRIMARY
+from analyze.comparison.comparisons import COLUMNS
 from analyze.comparison.legend import legend
 from analyze.comparison.report import build_report
 from analyze.metrics.calibration import NAMES, evaluate, metrics
+from analyze.metrics.table import PRIMARY
 from analyze.plots import groups
 from analyze.plots.figures.nll_temperature import nll_temperature
 from analyze.report.documents import latex, markdown

@@ -5,12 +5,11 @@ import pytest
 from analyze_runs import predictions, write_run
 
 from analyze.comparison.cells import main_tables
-from analyze.comparison.comparisons import PRIMARY
 from analyze.comparison.legend import legend
 from analyze.comparison.report import build_report
 from analyze.errors import UsageError
 from analyze.metrics.calibration import metrics
-from analyze.metrics.table import METRICS, heading, is_scale_bound, of_column
+from analyze.metrics.table import METRICS, PRIMARY, heading, is_scale_bound, of_column
 from analyze.plots import list_figures
 from analyze.report.documents import latex, markdown_tables
 from analyze.report.kept import write_runs
