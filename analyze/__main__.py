@@ -75,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="also compare all pairs of losses: pairs.csv and a figure",
     )
     report.add_argument(
+        "--best-in",
+        metavar="METRIC,...",
+        default="",
+        help="also say which losses may be the best in these metrics: aurc,ece_ts,...",
+    )
+    report.add_argument(
         "--layout",
         choices=("mukhoti", "guo"),
         help="show the losses beside the results of Mukhoti et al. 2020 or Guo et al. 2017",
@@ -172,7 +178,12 @@ def _report(options: argparse.Namespace) -> int:
         parse_target(options.to_wandb)
     margins = margins_of(options.margin) if options.margin else None
     report = build_report(
-        options.paths, options.reference, options.compare, margins=margins, pairs=options.pairs
+        options.paths,
+        options.reference,
+        options.compare,
+        margins=margins,
+        pairs=options.pairs,
+        best_in=[name for name in options.best_in.split(",") if name],
     )
     write_report(
         report,
@@ -200,7 +211,7 @@ def _command(options: argparse.Namespace) -> str:
     words += ["--out", str(options.out)]
     for name in options.compare:
         words += ["--compare", name]
-    for name in ("reference", "margin", "layout", "to_wandb"):
+    for name in ("reference", "margin", "best_in", "layout", "to_wandb"):
         if value := getattr(options, name):
             words += [f"--{name.replace('_', '-')}", value]
     words += [f"--{n.replace('_', '-')}" for n in ("pairs", "keep_runs") if getattr(options, n)]

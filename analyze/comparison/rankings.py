@@ -23,8 +23,10 @@ PAIR_COLUMNS = [
 ]
 
 
-def best(settings: Sequence[Setting], options: Sequence[str] = ()) -> pd.DataFrame:
-    """The losses that may be the best in each primary metric, setting by setting.
+def best(
+    settings: Sequence[Setting], options: Sequence[str] = (), metrics: Sequence[str] = PRIMARY
+) -> pd.DataFrame:
+    """The losses that may be the best in each of these metrics, setting by setting.
 
     With 95% confidence, the loss with the best expectation is in the set: Hsu's comparisons with
     the best, by Bonferroni over pairs. k is the number of distinct losses of which the metric
@@ -49,7 +51,7 @@ def best(settings: Sequence[Setting], options: Sequence[str] = ()) -> pd.DataFra
     for setting in settings:
         first = option_texts(setting.setting, options)
         twins = {loss: setting.twin(loss) for loss in setting.losses}
-        for metric in PRIMARY:
+        for metric in metrics:
             losses, contrasts = _comparable(setting, metric)
             among = {loss: _among(loss, metric, contrasts) for loss in losses}
             rows += [

@@ -16,6 +16,7 @@ from analyze.comparison.tables import losses_table, runs_table
 from analyze.errors import UsageError
 from analyze.metrics.margins import margins_of
 from analyze.metrics.predictions import Floats
+from analyze.metrics.table import PRIMARY, of_column
 from analyze.runs.apart import alike
 from analyze.runs.evaluation import by_own_reading, same_examples, score_runs
 from analyze.runs.run import LeftOut, as_text, none_usable, option_texts, read_runs, varying
@@ -73,6 +74,7 @@ def build_report(
     *,
     margins: dict[str, float] | None = None,
     pairs: bool = False,
+    best_in: Sequence[str] = (),
 ) -> Report:
     """Reads and evaluates the runs at or below the paths, and makes the tables.
 
@@ -85,10 +87,11 @@ def build_report(
         margins: Metric -> the smallest difference that matters, as a fraction: see
             `analyze.metrics.margins`. None takes those that the runs name.
         pairs: Whether to compare all pairs of losses too.
+        best_in: Further metrics in which to say which losses may be the best.
 
     Raises:
-        UsageError: A path has no runs, no run is usable, no run has the reference or an option,
-            or options are given without a reference.
+        UsageError: A path has no runs, no run is usable, no run has the reference, an option or a
+            metric, or options are given without a reference.
     """
     folders, unreadable = resolve(paths)
     finished, left_out = read_runs(folders)
@@ -145,7 +148,7 @@ def build_report(
         runs=runs_table(evaluated, options),
         losses=losses_table(evaluated, diverged, options),
         comparisons=compare(evaluated, reference, options, covariance, margins=margins),
-        best=best(grouped, options),
+        best=best(grouped, options, [*PRIMARY, *_known(best_in, evaluated)]),
         pairs=all_pairs(grouped, options) if pairs else None,
         margins=margins,
     )
@@ -163,6 +166,20 @@ def _named_margins(evaluated: Sequence[ScoredRun]) -> dict[str, float]:
         raise UsageError(f"the runs name different margins ({told}): choose with --margin")
     [text] = texts
     return margins_of(text) if text else {}
+
+
+def _known(metrics: Sequence[str], evaluated: Sequence[ScoredRun]) -> list[str]:
+    """The metrics beside the primary ones.
+
+    Raises:
+        UsageError: No run has one of them, or higher and lower values of it are not ordered.
+    """
+    known = {name for scored in evaluated for name in scored.metrics}
+    ranked = sorted(name for name in known if of_column(name).better in ("higher", "lower"))
+    for name in metrics:
+        if name not in ranked:
+            raise UsageError(f"--best-in {name}: expected some of {', '.join(ranked)}")
+    return [name for name in dict.fromkeys(metrics) if name not in PRIMARY]
 
 
 def _without_copies(evaluated: list[ScoredRun]) -> tuple[list[ScoredRun], list[LeftOut]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyze.comparison.cells import SHOWN, by_setting, formatted, setting_title, within
+from analyze.comparison.cells import by_setting, formatted, setting_title, within
 from analyze.comparison.comparisons import EQUIVALENT, IDENTICAL
 from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
-from analyze.metrics.table import PRIMARY, of_column
+from analyze.metrics.table import PRIMARY, heading, of_column
 
 UNDECIDED = "not distinguishable"
 CALLED = ("better", "worse")
@@ -107,7 +107,7 @@ def _best(best: pd.DataFrame) -> list[str]:
     parts = []
     for metric, rows in best.groupby("metric", sort=False):
         kept = list(rows[rows["in_set"]]["loss"])
-        name = SHOWN[str(metric)].removesuffix(" %")
+        name = heading(str(metric)).removesuffix(" %")
         if len(kept) == 1:
             parts.append(f"{kept[0]} in {name}")
         elif len(kept) == len(rows):

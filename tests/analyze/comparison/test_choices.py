@@ -74,3 +74,15 @@ def test_margins_that_differ_are_refused(tmp_path):
         write_run(tmp_path, predictions(0), loss=loss, report_margin=margin)
     with pytest.raises(UsageError, match=r"different margins .nll=1 and nll=2.: choose with --m"):
         build_report([tmp_path])
+
+
+def test_the_best_in_a_metric_on_request(tmp_path):
+    for number, loss in enumerate(("ce", "focal", "hinge")):
+        for seed in range(3):
+            write_run(tmp_path, predictions(seed, signal=3 + number), loss=loss, seed=seed)
+    table = build_report([tmp_path], best_in=["aurc", "accuracy"]).best
+    assert set(table["metric"]) == {"accuracy", "nll", "ece", "nll_ts", "aurc"}
+    assert list(table[(table["metric"] == "aurc") & table["in_set"]]["loss"]) == ["hinge"]
+    for name in ("signed_gap", "temperature", "nope"):
+        with pytest.raises(UsageError, match=f"--best-in {name}: expected some of accuracy, "):
+            build_report([tmp_path], best_in=[name])
