@@ -6,7 +6,7 @@ one setting; `groups(report)` yields them.
 """
 
 from analyze.plots.figures import KINDS
-from analyze.plots.gallery import FULL_SETTINGS, Shown, list_figures
+from analyze.plots.gallery import FULL_SETTINGS, Shown, drawn, list_figures
 from analyze.plots.group import Group, groups
 from analyze.plots.render import png, svg
 from analyze.plots.style import INK, Style, colours, styles
@@ -19,6 +19,7 @@ __all__ = [
     "Shown",
     "Style",
     "colours",
+    "drawn",
     "groups",
     "list_figures",
     "png",

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from analyze.metrics.predictions import Floats
 from analyze.plots.group import Group
+from analyze.plots.style import OF_LOSS
 
 RANGE = "mean over seeds, band: their range"
 
@@ -25,6 +26,7 @@ def line(
         marker=style.marker,
         markersize=7 - 4 * place / len(group.losses) if step == 1 else 4.5,
         markevery=(first, step),
+        gid=OF_LOSS + loss,
     )
 
 
@@ -32,4 +34,7 @@ def band(axes: Axes, group: Group, loss: str, x: Floats, y: Floats) -> None:
     """Shades the range over seeds, if there is more than one."""
     if len(y) > 1:
         colour = group.styles[loss].colour
-        axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.13, linewidth=0)
+        filled = axes.fill_between(
+            x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.13, linewidth=0
+        )
+        filled.set_gid(OF_LOSS + loss)

@@ -1,6 +1,7 @@
 """All figures of a report, in reading order."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from analyze.plots import render
 from analyze.plots.figures import KINDS
 from analyze.plots.group import Group, groups
 from analyze.plots.kind import Kind
+from analyze.progress import track
+from analyze.runs.sources.parallel import map_processes
 
 # This many settings get all figures; any further ones get the forest plot only.
 FULL_SETTINGS = 4
@@ -28,6 +31,8 @@ class Shown:
         alt: Its content with the main numbers, for those who cannot see it.
         setting: The options that vary between settings, with their values here; {} if none do.
         draw: Draws it.
+        page: Its number, if a kind with panels for each loss has several, from 1.
+        losses: The losses that it shows.
     """
 
     name: str
@@ -37,6 +42,8 @@ class Shown:
     alt: str
     setting: dict[str, str]
     draw: Callable[[], Figure]
+    page: int = 1
+    losses: tuple[str, ...] = ()
 
     def svg(self) -> str:
         """As `analyze.plots.svg`, with this name and alternative text."""
@@ -57,20 +64,44 @@ def list_figures(report: Report) -> list[Shown]:
     forest plot. A figure is drawn when its `draw` is called.
     """
     return [
-        _shown(kind, group)
+        _shown(kind, group, part, page)
         for group in groups(report)
         for kind in (KINDS if group.number <= FULL_SETTINGS else KINDS[:1])
-        if kind.possible(group)
+        for page, part in enumerate(kind.pages(group), start=1)
+        if kind.possible(part)
     ]
 
 
-def _shown(kind: Kind, group: Group) -> Shown:
+def _shown(kind: Kind, group: Group, part: Group, page: int) -> Shown:
+    setting = "" if group.number == 1 else f"-{group.number}"
     return Shown(
-        name=kind.name if group.number == 1 else f"{kind.name}-{group.number}",
+        name=kind.name + setting + (f"-page-{page}" if page > 1 else ""),
         kind=kind.name,
         title=kind.title,
         caption=kind.caption,
-        alt=kind.describe(group),
+        alt=kind.describe(part),
         setting=group.setting,
-        draw=lambda: kind.draw(group),
+        draw=lambda: kind.draw(part),
+        page=page,
+        losses=tuple(part.losses),
     )
+
+
+def drawn(figures: Sequence[Shown]) -> Iterator[str]:
+    """The SVG of each figure, in order, drawn by all cores where processes can be forked."""
+    if sys.platform != "linux":  # a figure holds functions, which only a fork takes along
+        yield from (figure.svg() for figure in track(figures, "drawing"))
+        return
+    global _DRAWING
+    _DRAWING = figures
+    try:
+        yield from map_processes(_svg, range(len(figures)), "drawing", at_most=len(figures))
+    finally:
+        _DRAWING = ()
+
+
+_DRAWING: Sequence[Shown] = ()  # what a forked process finds in its memory
+
+
+def _svg(place: int) -> str:
+    return _DRAWING[place].svg()

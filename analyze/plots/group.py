@@ -10,6 +10,7 @@ from analyze.comparison.cells import SCALE_MARK, by_setting, setting_title, with
 from analyze.comparison.report import Report
 from analyze.metrics.predictions import Floats
 from analyze.plots.style import Style, styles, wrapped
+from analyze.runs.purposes import in_order
 from analyze.runs.run import option_texts
 from analyze.runs.scored import ScoredRun
 
@@ -22,7 +23,7 @@ class Group:
         number: The number of the setting in the report, from 1.
         setting: The options that vary in the report, with their values here; {} if none do.
         reference: The loss that the others are compared with.
-        runs: The runs of each loss, by seed. The reference comes first, the rest by name.
+        runs: The runs of each loss, by seed. The reference comes first, the rest by purpose.
         comparisons: The rows of this setting in the report's table.
         styles: The style of each loss in the whole report.
         pairs: The rows of this setting in the table of all pairs; None if the report has none.
@@ -99,7 +100,8 @@ def groups(report: Report) -> Iterator[Group]:
     )
     for number, (setting, rows) in enumerate(by_setting(table, report.options), start=1):
         runs = [report.evaluated[place] for place in rows.index]
-        losses = sorted(set(rows["loss"]), key=lambda loss: (loss != report.reference, loss))
+        losses = in_order(list(set(rows["loss"])), report.reference)
+        losses.sort(key=lambda loss: loss != report.reference)
         yield Group(
             number=number,
             setting=setting,

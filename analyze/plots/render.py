@@ -8,20 +8,19 @@ from html import escape
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analyze.plots.style import INK, styled
+from analyze.plots.compact import compact
+from analyze.plots.style import INK, OF_LOSS, styled
 
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-_GEOMETRY = re.compile(r' (?:d|x|y|width|height|transform)="[^"]*"')
-_DECIMALS = re.compile(r"(-?\d+\.\d\d)\d+")
 
 
 def svg(figure: Figure, name: str, alt: str) -> str:
     """The figure as an <svg> element, for a page or a file.
 
-    Text, axes and grid use `currentColor`, the colour of the surrounding text, which is black by
-    default. The background is transparent. The width is that of the container. Text stays text.
-    Equal figures give identical bytes.
+    What belongs to one loss has the attribute `data-loss`. Text, axes and grid use `currentColor`,
+    the colour of the surrounding text, which is black by default. The background is transparent.
+    The width is that of the container. Text stays text. Equal figures give identical bytes.
 
     Args:
         figure: A figure drawn by this package.
@@ -35,15 +34,15 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     assert viewbox is not None
     # Drop matplotlib's style rule: it would apply to the whole page.
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = _GEOMETRY.sub(lambda match: _DECIMALS.sub(r"\1", match[0]), body)
+    body = re.sub(f' id="{OF_LOSS}', ' data-loss="', body)
     body = _own_ids(body, name).replace(INK, "currentColor")
     body = re.sub(r"'DejaVu Sans'", FONTS, body)
-    body = re.sub(r">\n\s+<", ">\n<", body)
     label = escape(alt)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'{viewbox[0]} width="100%" role="img" aria-label="{label}" fill="currentColor" '
-        f'style="stroke-linejoin: round; stroke-linecap: butt">\n<title>{label}</title>{body}'
+        f'style="stroke-linejoin: round; stroke-linecap: butt">\n'
+        f"<title>{label}</title>{compact(body)}"
     )
 
 

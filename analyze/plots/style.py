@@ -4,7 +4,9 @@ Nothing here touches pyplot or changes matplotlib's settings for others.
 """
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -15,6 +17,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from analyze.runs.purposes import OTHERS, PURPOSES, in_order, purpose_of
 
 Line = Literal["-", "--", ":", "-."]
 
@@ -31,6 +35,7 @@ PALETTE = (
 AT_HOME = ("ce", "focal", "hinge", "label_smoothing", "kl", "nll", "brier", "mae")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 LINES: tuple[Line, ...] = ("-", "--", ":", "-.")
+OF_LOSS = "loss:"  # starts the gid of an artist that belongs to one loss
 MINUS = "\N{MINUS SIGN}"
 
 _SETTINGS: dict[str, Any] = {
@@ -93,17 +98,19 @@ class Style:
 
 
 def styles(losses: Iterable[str]) -> dict[str, Style]:
-    """One style per loss: eight colours, then the same colours with other line styles.
+    """One style per loss: a colour each for up to eight, above that a colour for each purpose.
 
     A well-known loss has the same colour in every report. If it is absent, a loss with options
     takes its colour: focal:gamma=3 takes that of focal. The other losses get the remaining
-    colours in the order of their names.
+    colours in their order. Losses of one purpose differ in marker and line.
 
     Example:
         >>> styles(["ce", "focal:gamma=3"])["ce"].colour == styles(["mae", "ce"])["ce"].colour
         True
     """
-    losses = sorted(set(losses))
+    losses = in_order(list(set(losses)))
+    if len(losses) > len(PALETTE):
+        return _by_purpose(losses)
     home = {name: slot for slot, name in enumerate(AT_HOME)}
     slots = {loss: home[loss] for loss in losses if loss in home}
     for loss in losses:
@@ -123,9 +130,35 @@ def styles(losses: Iterable[str]) -> dict[str, Style]:
     }
 
 
+def _by_purpose(losses: Sequence[str]) -> dict[str, Style]:
+    seen: Counter[str] = Counter()
+    purposes = [*PURPOSES, OTHERS]
+    result = {}
+    for loss in losses:
+        purpose = purpose_of(loss)
+        place = seen[purpose]
+        result[loss] = Style(
+            PALETTE[purposes.index(purpose)],
+            MARKERS[place % len(MARKERS)],
+            LINES[(place + place // len(MARKERS)) % len(LINES)],
+        )
+        seen[purpose] += 1
+    return result
+
+
 def colours(losses: Iterable[str]) -> dict[str, str]:
     """The colour of each loss in all figures of these losses, as #rrggbb."""
     return {loss: style.colour for loss, style in styles(losses).items()}
+
+
+@contextmanager
+def belongs(axes: Axes, loss: str) -> Iterator[None]:
+    """Marks what is drawn meanwhile as belonging to a loss, so that a page can show or hide it."""
+    before = set(axes.get_children())
+    yield
+    for artist in axes.get_children():
+        if artist not in before:
+            artist.set_gid(OF_LOSS + loss)
 
 
 def wrapped(text: str, width: int = 24, lines: int = 2) -> str:
@@ -161,6 +194,7 @@ def key(shown: dict[str, str], looks: dict[str, Style]) -> list[Line2D]:
             linestyle=looks[loss].line,
             markersize=5,
             label=text,
+            gid=OF_LOSS + loss,
         )
         for loss, text in shown.items()
     ]
@@ -191,7 +225,7 @@ def sheet(
     figure.text(0.012, 1 - 0.08 / total, title, va="top", weight="bold", size=11.5)
     figure.text(0.012, 1 - 0.31 / total, "\n".join(lines), va="top", size=8.5, alpha=0.8)
     if handles:
-        figure.legend(
+        legend = figure.legend(
             handles=_row_by_row(handles, columns),
             loc="upper left",
             bbox_to_anchor=(0.004, 1 - (0.31 + 0.17 * len(lines)) / total),
@@ -200,6 +234,11 @@ def sheet(
             labelspacing=0.35,
             handlelength=2.2,
         )
+        entries = zip(legend.legend_handles, legend.get_texts(), strict=True)
+        for handle, entry in zip(_row_by_row(handles, columns), entries, strict=True):
+            for artist in entry:
+                if artist is not None:
+                    artist.set_gid(handle.get_gid())
     return figure, height / total
 
 

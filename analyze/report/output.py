@@ -8,8 +8,7 @@ from analyze.comparison.cells import main_tables, setting_title
 from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.errors import writing
-from analyze.plots import KINDS, colours, list_figures
-from analyze.progress import track
+from analyze.plots import KINDS, colours, drawn, list_figures
 from analyze.report.documents import latex, markdown
 from analyze.report.kept import check_place, write_runs
 from analyze.report.page import Figure, render_page
@@ -60,7 +59,7 @@ def write_report(
             )
         names = {kind.name for kind in KINDS}
         for old in (out / "figures").glob("*.svg"):
-            if re.sub(r"-\d+$", "", old.stem) in names:
+            if re.sub(r"(-\d+)?(-page-\d+)?$", "", old.stem) in names:
                 old.unlink()  # left by an earlier report, perhaps with more settings
         for name, text in texts.items():
             (out / name).write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -69,6 +68,7 @@ def write_report(
 
 
 def _drawn(report: Report) -> Iterator[Figure]:
-    for shown in track(list_figures(report), "drawing"):
+    figures = list_figures(report)
+    for shown, svg in zip(figures, drawn(figures), strict=True):
         title = ": ".join(filter(None, (shown.title, setting_title(shown.setting))))
-        yield Figure(shown.name, title, shown.caption, shown.svg())
+        yield Figure(shown.name, title, shown.caption, svg, shown.page, shown.losses)

@@ -23,8 +23,10 @@ from analyze.comparison.cells import (
 from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.comparison.tables import option_column
+from analyze.report.answers import MEANINGS, answers
 from analyze.report.published import Published
 from analyze.report.sentences import summarise
+from analyze.runs.purposes import in_order
 from analyze.runs.run import as_text
 from analyze.runs.scored import OF_EQUAL_MASS, VERSION, ScoredRun
 
@@ -42,17 +44,21 @@ METHOD = (
     "this number of images, from 200 simulations. An ECE below it is indistinguishable from "
     "perfect calibration.",
 )
+REMEMBERED = "error-ece"  # the figure that stands beside the answer
+OWN_READING = "as the loss reads it"
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the page: its SVG, title and caption."""
+    """A figure of the page: its SVG, title, caption, and the losses that it shows."""
 
     name: str
     title: str
     caption: str
     svg: str
+    page: int = 1
+    losses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def render_page(
     command: str,
     published: Published | None = None,
 ) -> str:
-    """The page: summary, losses, figures, differences, runs, method.
+    """The page: answer, findings, losses, figures, differences, runs, methods.
 
     Args:
         report: The report.
@@ -91,6 +97,7 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters["minus"] = _with_minus_signs
+    remembered = next((figure for figure in figures if figure.name == REMEMBERED), None)
 
     def source(name: str) -> str:
         assert environment.loader is not None
@@ -109,11 +116,17 @@ def render_page(
         about=f"{len(report.evaluated)} runs: {_count(losses, 'loss', 'losses')}, "
         f"{_count(seeds, 'seed', 'seeds')}, {_images(report)} test images"
         + (f"; compared with {report.reference}." if len(report.comparisons) else "."),
+        answers=list(answers(report)),
+        meanings=MEANINGS,
+        reading_names={"softmax": "softmax as trained", "at T": "after temperature (T)"}
+        | {OWN_READING: OWN_READING},
+        choices=in_order(list(set(report.runs["loss"])), report.reference),
+        remembered=remembered,
         summary=summarise(report),
         main_tables=list(main_tables(report)),
         differences_head=DIFFERENCES,
         legend=legend(report),
-        figures=figures,
+        figures=[figure for figure in figures if figure is not remembered],
         all_metrics=_all_metrics(report),
         runs=_runs(report),
         method=[*METHOD, *_of_earlier_versions(report.evaluated)],

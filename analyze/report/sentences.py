@@ -4,7 +4,7 @@ A difference is stated only if its row has that verdict.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -12,10 +12,13 @@ from analyze.comparison.cells import by_setting, formatted, setting_title, withi
 from analyze.comparison.comparisons import EQUIVALENT, IDENTICAL
 from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
-from analyze.metrics.table import PRIMARY, heading, of_column
+from analyze.metrics.table import PRIMARY, of_column
+from analyze.report.answers import answers
+from analyze.runs.purposes import in_order
 
 UNDECIDED = "not distinguishable"
 CALLED = ("better", "worse")
+FEW = 3  # losses that are not distinguishable get a text each if there are fewer
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,14 @@ class Summary:
 
     Attributes:
         overall: One sentence on all primary comparisons.
-        losses: A text for each loss, by setting ("" if there is only one).
+        losses: A text for each loss of which something was found, and one on the others, by
+            setting ("" if there is only one).
+        answers: Which losses may be the best, and what to train with, by setting.
     """
 
     overall: str
     losses: dict[str, list[str]]
+    answers: dict[str, list[str]] = field(default_factory=dict)
 
 
 def summarise(report: Report) -> Summary:
@@ -41,10 +47,10 @@ def summarise(report: Report) -> Summary:
         compared = set(within(report.comparisons, setting)["loss"])
         sentences = summary.losses.get(setting_title(setting), [])
         sentences = sentences + _lost(rows, compared, report.reference)
-        sentences += _best(within(report.best, setting))
         if sentences:
             losses[setting_title(setting)] = sentences
-    return Summary(summary.overall, losses)
+    told = {answer.setting: answer.sentences for answer in answers(report)}
+    return Summary(summary.overall, losses, told)
 
 
 def compared_in_words(comparisons: pd.DataFrame, options: Sequence[str] = ()) -> Summary:
@@ -56,10 +62,7 @@ def compared_in_words(comparisons: pd.DataFrame, options: Sequence[str] = ()) ->
     """
     primary = comparisons[comparisons["metric"].isin(PRIMARY)]
     losses = {
-        setting_title(setting): [
-            _compared(loss, group.set_index("metric", drop=False))
-            for loss, group in rows.groupby("loss", sort=False)
-        ]
+        setting_title(setting): _each(rows)
         for setting, rows in by_setting(primary, list(options))
         if len(rows)
     }
@@ -102,21 +105,18 @@ def _lost(losses: pd.DataFrame, compared: set[str], reference: str) -> list[str]
     return sentences
 
 
-def _best(best: pd.DataFrame) -> list[str]:
-    """A sentence on the losses that may be the best in each metric."""
-    parts = []
-    for metric, rows in best.groupby("metric", sort=False):
-        kept = list(rows[rows["in_set"]]["loss"])
-        name = heading(str(metric)).removesuffix(" %")
-        if len(kept) == 1:
-            parts.append(f"{kept[0]} in {name}")
-        elif len(kept) == len(rows):
-            parts.append(f"any of the {len(rows)} in {name}")
-        else:
-            parts.append(f"{' or '.join(kept)} in {name}")
-    return (
-        [f"With 95% confidence for each metric, the best is {'; '.join(parts)}."] if parts else []
-    )
+def _each(primary: pd.DataFrame) -> list[str]:
+    """A text for each loss, but one for all that are not distinguishable, if they are several."""
+    found = {loss: rows.set_index("metric", drop=False) for loss, rows in primary.groupby("loss")}
+    losses = in_order([str(loss) for loss in found])
+    open_ = [loss for loss in losses if set(found[loss]["verdict"]) == {UNDECIDED}]
+    told = open_ if len(open_) < FEW else []
+    texts = [_compared(loss, found[loss]) for loss in losses if loss in told or loss not in open_]
+    if not told and open_:
+        reference = primary.iloc[0]["reference"]
+        names = f"{', '.join(open_[:-1])} and {open_[-1]}"
+        texts.append(f"{names} are not distinguishable from {reference} in any of these metrics.")
+    return texts
 
 
 def _overall(primary: pd.DataFrame) -> str:

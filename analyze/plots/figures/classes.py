@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from analyze.metrics.predictions import Floats, Integers
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, percent
-from analyze.plots.style import in_percent, laid_out, number, quiet, sheet, styled
+from analyze.plots.style import OF_LOSS, in_percent, laid_out, number, quiet, sheet, styled
 
 MOST_CLASSES = 20
 NEARLY_BLACK = (
@@ -114,6 +114,7 @@ def _cells(
             va="center",
             size=7,
             color="#ffffff" if deep else NEARLY_BLACK,
+            gid=OF_LOSS + group.losses[row],
         )
     axes.set_title(f"{title}, in %")
     axes.set_xticks(np.arange(len(classes)) + 0.5, [str(c) for c in classes])

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, percent
 from analyze.plots.multiples import axis_labels, blocks, cells, edges, heading, pooled
-from analyze.plots.style import INK, sheet, styled
+from analyze.plots.style import INK, OF_LOSS, sheet, styled
 from analyze.runs.reduced import FINE
 
 TITLE = "Confidence where the prediction is right and where it is wrong"
@@ -31,7 +31,7 @@ def confidence(group: Group) -> Figure:
     ]
     figure, top = sheet(TITLE, about, 2.15 * blocks(group) + 0.25, handles)
     for spec, loss, stage, corner in cells(figure, group, top, 2.15):
-        axes = figure.add_subplot(spec)
+        axes = figure.add_subplot(spec, gid=OF_LOSS + loss)
         bins = pooled(group, loss, stage, FINE)
         right = np.nan_to_num(bins.examples * bins.accuracy)
         wrong = bins.examples - right
@@ -59,4 +59,4 @@ def _describe(group: Group) -> str:
     return each(group, about)
 
 
-KIND = Kind("confidence", TITLE, CAPTION, confidence, _describe)
+KIND = Kind("confidence", TITLE, CAPTION, confidence, _describe, most=8)

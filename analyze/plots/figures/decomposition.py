@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from analyze.metrics.predictions import Floats
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean
-from analyze.plots.style import INK, laid_out, row_labels, sheet, styled
+from analyze.plots.style import INK, belongs, laid_out, row_labels, sheet, styled
 
 TITLE = "What temperature can repair, and what it cannot"
 CAPTION = (
@@ -35,7 +35,8 @@ def decomposition(group: Group) -> Figure:
     grid = figure.subplots(1, 2, sharey=True)
     for axes, (name, title) in zip(grid, ROWS.items(), strict=True):
         for y, loss in enumerate(group.losses):
-            _bar(axes, group, loss, name, y)
+            with belongs(axes, loss):
+                _bar(axes, group, loss, name, y)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xlabel(title)
         row_labels(axes, [group.label(loss) for loss in group.losses])

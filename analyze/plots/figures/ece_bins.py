@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from analyze.plots.curves import line
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean, percent
-from analyze.plots.style import INK, in_percent, key, laid_out, logarithmic, sheet, styled
+from analyze.plots.style import INK, OF_LOSS, in_percent, key, laid_out, logarithmic, sheet, styled
 from analyze.runs.reduced import BIN_NUMBERS
 
 TITLE = "ECE depends on the number of bins, and never reaches zero"
@@ -40,6 +40,7 @@ def ece_bins(group: Group) -> Figure:
                 color=group.styles[loss].colour,
                 linestyle=":",
                 linewidth=1,
+                gid=OF_LOSS + loss,
             )
         axes.set_title(when)
         logarithmic(axes, "x")

@@ -19,7 +19,17 @@ from analyze.comparison.statistics import FEWEST_SEEDS
 from analyze.metrics.table import PRIMARY, of_column
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind
-from analyze.plots.style import INK, MINUS, laid_out, number, row_labels, sheet, styled, wrapped
+from analyze.plots.style import (
+    INK,
+    MINUS,
+    belongs,
+    laid_out,
+    number,
+    row_labels,
+    sheet,
+    styled,
+    wrapped,
+)
 
 TITLE = "Differences to the reference loss, with 95% intervals"
 CAPTION = (
@@ -51,7 +61,7 @@ def forest(group: Group) -> Figure:
     its verdict.
     """
     compared = _rows(group)
-    losses = list(dict.fromkeys(compared["loss"]))
+    losses = [loss for loss in group.losses if loss in set(compared["loss"])]
     about = f"{group.about}; differences to {group.reference}, paired by seed and test example"
     height = 2 * (0.75 + 0.36 * len(losses))
     figure = laid_out(*sheet(TITLE, about, height, _key(compared)))
@@ -77,25 +87,9 @@ def _key(compared: pd.DataFrame) -> list[Line2D]:
 
 def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: list[str]) -> None:
     axes.axvline(0, color=INK, linewidth=1)
-    words = axes.get_yaxis_transform()
     for row in rows.to_dict("records"):
-        y = losses.index(row["loss"])
-        colour = group.styles[row["loss"]].colour
-        alpha = 0.55 if row["scale_arbitrary"] else 1.0
-        if not pd.isna(row["low"]):
-            axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.4, alpha=alpha)
-        called = row["verdict"] in ("better", "worse")
-        axes.plot(
-            row["difference"],
-            y,
-            marker=MARK[row["verdict"]],
-            color=colour,
-            markersize=9 if called else 11,
-            markeredgewidth=2.4 if row["verdict"] == "not distinguishable" else 0.5,
-            alpha=alpha,
-        )
-        bold = "bold" if called else "normal"
-        axes.text(1.03, y, _outcome(row), transform=words, va="center", size=8, weight=bold)
+        with belongs(axes, row["loss"]):
+            _difference(axes, group, row, losses.index(row["loss"]))
     axes.set_title(SHOWN[metric].removesuffix(" %"))
     about = of_column(metric)
     unit = "percentage points" if about.unit == "%" else about.unit
@@ -107,6 +101,26 @@ def _panel(axes: Axes, group: Group, metric: str, rows: pd.DataFrame, losses: li
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -LEAST) - 0.04 * (high - low), max(high, LEAST) + 0.04 * (high - low))
     row_labels(axes, [wrapped(loss, 24, 2) for loss in losses])
+
+
+def _difference(axes: Axes, group: Group, row: dict[str, Any], y: int) -> None:
+    colour = group.styles[row["loss"]].colour
+    words = axes.get_yaxis_transform()
+    alpha = 0.55 if row["scale_arbitrary"] else 1.0
+    if not pd.isna(row["low"]):
+        axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2.4, alpha=alpha)
+    called = row["verdict"] in ("better", "worse")
+    axes.plot(
+        row["difference"],
+        y,
+        marker=MARK[row["verdict"]],
+        color=colour,
+        markersize=9 if called else 11,
+        markeredgewidth=2.4 if row["verdict"] == "not distinguishable" else 0.5,
+        alpha=alpha,
+    )
+    bold = "bold" if called else "normal"
+    axes.text(1.03, y, _outcome(row), transform=words, va="center", size=8, weight=bold)
 
 
 def _outcome(row: dict[str, Any]) -> str:

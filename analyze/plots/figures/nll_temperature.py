@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from analyze.metrics.temperature import temperature_text
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean
-from analyze.plots.style import INK, laid_out, logarithmic, sheet, styled
+from analyze.plots.style import INK, OF_LOSS, laid_out, logarithmic, sheet, styled
 from analyze.runs.reduced import MOST_LOGITS, TEMPERATURES
 
 TITLE = "NLL as a function of the temperature"
@@ -49,6 +49,7 @@ def nll_temperature(group: Group) -> Figure:
     for axes in grid.flat[len(group.losses) :]:
         axes.remove()
     for place, (axes, loss) in enumerate(zip(grid.flat, group.losses, strict=False)):
+        axes.set_gid(OF_LOSS + loss)
         _valley(axes, group, loss)
         axes.tick_params(labelbottom=place + columns >= len(group.losses))
         if place + columns >= len(group.losses):
@@ -120,4 +121,4 @@ def _describe(group: Group) -> str:
     return f"Means over seeds. {each(group, about)}"
 
 
-KIND = Kind("nll-temperature", TITLE, CAPTION, nll_temperature, _describe)
+KIND = Kind("nll-temperature", TITLE, CAPTION, nll_temperature, _describe, most=12)

@@ -41,4 +41,6 @@ def _describe(group: Group) -> str:
     return f"Means over seeds. {'; '.join(told)}."
 
 
-KIND = Kind("readings", TITLE, CAPTION, readings, _describe, lambda group: bool(own_losses(group)))
+KIND = Kind(
+    "readings", TITLE, CAPTION, readings, _describe, lambda group: bool(own_losses(group)), 8
+)

@@ -27,7 +27,7 @@ from analyze.plots.multiples import (
     heading,
     pooled,
 )
-from analyze.plots.style import INK, sheet, styled
+from analyze.plots.style import INK, OF_LOSS, sheet, styled
 
 TITLE = "Reliability: is a confidence of 80% right 80% of the time?"
 CAPTION = (
@@ -90,6 +90,8 @@ def draw(figure: Figure, group: Group, panels: Panels) -> None:
         inner = spec.subgridspec(2, 1, height_ratios=[4.5, 1], hspace=0.22)
         axes = figure.add_subplot(inner[0])
         strip = figure.add_subplot(inner[1], sharex=axes)
+        axes.set_gid(OF_LOSS + loss)
+        strip.set_gid(OF_LOSS + loss)
         bins = pooled(group, loss, stage)
         _diagram(axes, bins, group.styles[loss].colour)
         strip.stairs(
@@ -139,4 +141,4 @@ def _describe(group: Group) -> str:
     return f"Means over seeds. {each(group, about)}"
 
 
-KIND = Kind("reliability", TITLE, CAPTION, reliability, _describe)
+KIND = Kind("reliability", TITLE, CAPTION, reliability, _describe, most=8)
