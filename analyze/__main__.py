@@ -75,6 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="also compare all pairs of losses: pairs.csv and a figure",
     )
     report.add_argument(
+        "--losses",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="analyse only the losses that match, such as 'focal*', and the reference, as if the "
+        "study had no others; may be given several times",
+    )
+    report.add_argument(
         "--best-in",
         metavar="METRIC,...",
         default="",
@@ -184,6 +192,7 @@ def _report(options: argparse.Namespace) -> int:
         margins=margins,
         pairs=options.pairs,
         best_in=[name for name in options.best_in.split(",") if name],
+        losses=options.losses,
     )
     write_report(
         report,
@@ -211,6 +220,8 @@ def _command(options: argparse.Namespace) -> str:
     words += ["--out", str(options.out)]
     for name in options.compare:
         words += ["--compare", name]
+    for pattern in options.losses:
+        words += ["--losses", pattern]
     for name in ("reference", "margin", "best_in", "layout", "to_wandb"):
         if value := getattr(options, name):
             words += [f"--{name.replace('_', '-')}", value]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Report:
         runs, losses, comparisons, best: The tables.
         pairs: The table of all pairs; None unless asked for.
         margins: Metric -> the smallest difference that matters, as a fraction.
+        patterns: Patterns of the losses analysed, if not all are.
     """
 
     evaluated: list[ScoredRun]
@@ -54,6 +56,7 @@ class Report:
     best: pd.DataFrame
     pairs: pd.DataFrame | None = None
     margins: dict[str, float] = field(default_factory=dict)
+    patterns: tuple[str, ...] = ()
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -75,6 +78,7 @@ def build_report(
     margins: dict[str, float] | None = None,
     pairs: bool = False,
     best_in: Sequence[str] = (),
+    losses: Sequence[str] = (),
 ) -> Report:
     """Reads and evaluates the runs at or below the paths, and makes the tables.
 
@@ -88,6 +92,8 @@ def build_report(
             `analyze.metrics.margins`. None takes those that the runs name.
         pairs: Whether to compare all pairs of losses too.
         best_in: Further metrics in which to say which losses may be the best.
+        losses: Patterns such as "focal*": only losses that match one of them, and the reference,
+            are analysed, as if the study had no others.
 
     Raises:
         UsageError: A path has no runs, no run is usable, no run has the reference, an option or a
@@ -106,19 +112,25 @@ def build_report(
         replace(out, **_named(out.loss, out.setting, compared)) if out.setting else out
         for out in left_out
     ]
-    losses = sorted({run.loss for run in finished})
+    names = sorted({run.loss for run in finished})
     if compared and reference is None:
-        raise UsageError(f"--compare needs a --reference, one of: {', '.join(losses)}")
-    if reference is not None and finished and reference not in losses:
+        raise UsageError(f"--compare needs a --reference, one of: {', '.join(names)}")
+    if reference is not None and finished and reference not in names:
         raise UsageError(
-            f"no finished run has the loss {reference}; the losses are: {', '.join(losses)}"
+            f"no finished run has the loss {reference}; the losses are: {', '.join(names)}"
         )
+    if losses:
+        wanted = _matching(names, losses) | {reference or REFERENCE}
+        finished = [run for run in finished if run.loss in wanted]
+        left_out = [out for out in left_out if not out.loss or out.loss in wanted]
     results = score_runs(finished)
     left_out += [result for result in results if isinstance(result, LeftOut)]
     evaluated, others = same_examples(
         by_own_reading([result for result in results if isinstance(result, ScoredRun)])
     )
-    if compared and (lost := set(losses) - {scored.run.loss for scored in evaluated}):
+    if compared and (
+        lost := {run.loss for run in finished} - {scored.run.loss for scored in evaluated}
+    ):
         raise UsageError(
             f"{min(lost)} has no usable run on the test examples of the other losses, "
             f"so it cannot be compared with them"
@@ -151,6 +163,7 @@ def build_report(
         best=best(grouped, options, [*PRIMARY, *_known(best_in, evaluated)]),
         pairs=all_pairs(grouped, options) if pairs else None,
         margins=margins,
+        patterns=tuple(losses),
     )
 
 
@@ -166,6 +179,20 @@ def _named_margins(evaluated: Sequence[ScoredRun]) -> dict[str, float]:
         raise UsageError(f"the runs name different margins ({told}): choose with --margin")
     [text] = texts
     return margins_of(text) if text else {}
+
+
+def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+    """The losses that match one of the patterns.
+
+    Raises:
+        UsageError: A pattern matches none.
+    """
+    wanted = set()
+    for pattern in patterns:
+        if not (found := {name for name in names if fnmatchcase(name, pattern)}):
+            raise UsageError(f"--losses {pattern}: no loss matches; there are {', '.join(names)}")
+        wanted |= found
+    return wanted
 
 
 def _known(metrics: Sequence[str], evaluated: Sequence[ScoredRun]) -> list[str]:

@@ -85,7 +85,9 @@ def answer_in_words(best: pd.DataFrame, compared: pd.DataFrame, losses: pd.DataF
     """Which losses may be the best in each metric, and at once in several.
 
     Args:
-        best, compared, losses: The rows of one setting in best.csv, comparisons.csv, losses.csv.
+        best: The rows of one setting in best.csv.
+        compared: Those in comparisons.csv.
+        losses: Those in losses.csv.
     """
     trained = list(losses[losses["seeds"] > 0]["loss"])
     if not len(best):
@@ -186,7 +188,10 @@ DIFFERENCE = "difference"
 
 def _columns(readings: dict[str, str], reference: str) -> list[tuple[str, str, str]]:
     """The metric, heading and reading of each column."""
-    columns = [("accuracy", heading("accuracy"), ""), (DIFFERENCE, f"minus {reference}", "")]
+    columns = [
+        ("accuracy", heading("accuracy"), ""),
+        (DIFFERENCE, f"minus {reference}, with 95% interval", ""),
+    ]
     for metric in ("nll", "ece"):
         for reading, suffix in readings.items():
             columns.append((metric + suffix, heading(metric + suffix), reading))

@@ -39,7 +39,8 @@ METHOD = (
     "over images (accuracy, NLL, Brier, ECE and their values after temperature), its interval "
     "treats both seeds and images as random. For other metrics only seeds are random.",
     "Accuracy, NLL, ECE and NLL at T have verdicts. They need three seeds and are corrected "
-    "together by Holm's method. All other metrics are exploratory.",
+    "together by Holm's method. All other metrics are exploratory. Verdicts hold for a number of "
+    "seeds that was named beforehand: adding seeds until one appears makes false ones likelier.",
     "The null ECE is the mean ECE of a perfectly calibrated model with these confidences and "
     "this number of images, from 200 simulations. An ECE below it is indistinguishable from "
     "perfect calibration.",
@@ -115,7 +116,8 @@ def render_page(
         title=_title(report),
         about=f"{len(report.evaluated)} runs: {_count(losses, 'loss', 'losses')}, "
         f"{_count(seeds, 'seed', 'seeds')}, {_images(report)} test images"
-        + (f"; compared with {report.reference}." if len(report.comparisons) else "."),
+        + (f"; compared with {report.reference}." if len(report.comparisons) else ".")
+        + (f" Only losses like {', '.join(report.patterns)}." if report.patterns else ""),
         answers=list(answers(report)),
         meanings=MEANINGS,
         reading_names={"softmax": "softmax as trained", "at T": "after temperature (T)"}

@@ -115,6 +115,7 @@ def _cells(
             size=7,
             color="#ffffff" if deep else NEARLY_BLACK,
             gid=OF_LOSS + group.losses[row],
+            in_layout=False,  # inside the cells: looking at each would take most of the time
         )
     axes.set_title(f"{title}, in %")
     axes.set_xticks(np.arange(len(classes)) + 0.5, [str(c) for c in classes])

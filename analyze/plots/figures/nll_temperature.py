@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from analyze.metrics.temperature import temperature_text
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, each, mean
-from analyze.plots.style import INK, OF_LOSS, laid_out, logarithmic, sheet, styled
+from analyze.plots.style import INK, OF_LOSS, WIDTH, logarithmic, sheet, styled
 from analyze.runs.reduced import MOST_LOGITS, TEMPERATURES
 
 TITLE = "NLL as a function of the temperature"
@@ -37,15 +37,24 @@ def nll_temperature(group: Group) -> Figure:
             [], [], color=INK, marker="o", linestyle="", markerfacecolor="none", label="at T = 1"
         ),
     ]
-    figure = laid_out(
-        *sheet(
-            TITLE,
-            group.about + group.over_seeds("thin: single seeds, thick: their mean") + part,
-            2.2 * rows + 0.1,
-            handles,
-        )
+    about = group.about + group.over_seeds("thin: single seeds, thick: their mean") + part
+    figure, top = sheet(TITLE, about, 2.2 * rows + 0.3, handles)
+    inches = figure.get_figheight()
+    grid = figure.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        gridspec_kw={
+            "left": 0.62 / WIDTH,
+            "right": 1 - 0.12 / WIDTH,
+            "top": top - 0.5 / inches,
+            "bottom": 0.5 / inches,
+            "wspace": 0.12,
+            "hspace": 0.34,
+        },
     )
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(group.losses) :]:
         axes.remove()
     for place, (axes, loss) in enumerate(zip(grid.flat, group.losses, strict=False)):

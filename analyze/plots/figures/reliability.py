@@ -35,12 +35,13 @@ CAPTION = (
     "is its gap to their mean confidence, the diagonal: a dot below the diagonal shows "
     "overconfidence, one above it underconfidence. The thin line is the Wilson 95% interval of "
     "the accuracy. The grey box would contain 95% of the dots of a perfectly calibrated model "
-    "with this many images, so a gap inside its box is no evidence. The strip shows the "
+    "with this many images, so a gap inside its box is no evidence. The strip below shows the "
     "proportion of images in each bin. In a bin with few images, a large gap means little."
 )
 
 
 TALL = 2.95  # inches of a row of panels
+STRIP, HIGH = -0.27, 0.21  # where the strip below a diagram starts, and its height for 100%
 Panels = Iterable[tuple[SubplotSpec, str, str, tuple[bool, bool]]]
 
 
@@ -87,19 +88,14 @@ def handles() -> list[Artist]:
 def draw(figure: Figure, group: Group, panels: Panels) -> None:
     """Draws a diagram with its strip in each panel."""
     for spec, loss, stage, corner in panels:
-        inner = spec.subgridspec(2, 1, height_ratios=[4.5, 1], hspace=0.22)
-        axes = figure.add_subplot(inner[0])
-        strip = figure.add_subplot(inner[1], sharex=axes)
-        axes.set_gid(OF_LOSS + loss)
-        strip.set_gid(OF_LOSS + loss)
+        axes = figure.add_subplot(spec, gid=OF_LOSS + loss)
         bins = pooled(group, loss, stage)
         _diagram(axes, bins, group.styles[loss].colour)
-        strip.stairs(
-            bins.examples / bins.examples.sum(), edges(BINS), fill=True, color=INK, alpha=0.4
+        shares = bins.examples / bins.examples.sum()
+        axes.stairs(
+            STRIP + HIGH * shares, edges(BINS), baseline=STRIP, fill=True, color=INK, alpha=0.4
         )
-        strip.set(ylim=(0, 1), yticks=[0, 1])
-        axes.tick_params(labelbottom=False)
-        axis_labels(axes, strip, corner, "accuracy, %", "images, %")
+        axis_labels(axes, axes, corner, "accuracy, %", "")
         heading(axes, group, loss, stage, ece_text(group, loss, stage))
 
 
@@ -118,7 +114,7 @@ def _diagram(axes: Axes, bins: Pooled, colour: str) -> None:
     bars = [[(c, x), (c, y)] for c, x, y in zip(confidence, *wilson(accuracy, n), strict=True)]
     axes.add_collection(LineCollection(bars, color=colour, linewidth=1))
     axes.plot(confidence, accuracy, "o", color=colour, markersize=3.5)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axes.set(xlim=(0, 1), ylim=(STRIP, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
 
 
 def ece_text(group: Group, loss: str, stage: str) -> str:

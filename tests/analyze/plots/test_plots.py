@@ -21,6 +21,7 @@ from analyze.plots.figures import classes, training
 from analyze.plots.figures.reliability import calibrated_band, wilson
 from analyze.plots.style import AT_HOME, PALETTE, styled, wrapped
 from analyze.runs import archive, reduced
+from analyze.runs.purposes import PURPOSES
 
 LOSSES = {
     "ce": {"scale": 2.0, "n": 150, "classes": 5},
@@ -148,11 +149,20 @@ def test_colours_differ_for_every_kind_of_sight(sight):
 def test_a_known_loss_keeps_its_colour_and_no_two_losses_look_the_same():
     many = plots.styles([*AT_HOME, *HOSTILE, "dice"])
     assert len(set(many.values())) == len(many) == 12
-    assert len({style.marker for style in many.values()}) == 12
     few = plots.colours(["hinge", "zzz", "ce"])
+    eight = plots.styles(AT_HOME)
+    assert len({style.colour for style in eight.values()}) == 8
     for loss in ("hinge", "ce"):
-        assert few[loss] == many[loss].colour
-    assert plots.colours(["focal:gamma=3"])["focal:gamma=3"] == many["focal"].colour
+        assert few[loss] == eight[loss].colour
+    assert plots.colours(["focal:gamma=3"])["focal:gamma=3"] == eight["focal"].colour
+
+
+def test_above_eight_losses_the_colour_is_that_of_the_purpose():
+    many = plots.styles(name for names in PURPOSES.values() for name in names)
+    assert len(set(many.values())) == len(many) > 30
+    for names in PURPOSES.values():
+        assert len({many[name].colour for name in names}) == 1
+    assert len({style.colour for style in many.values()}) == len(PURPOSES)
     assert plots.colours(["b", "a"]) == plots.colours(["a", "b", "a"])
 
 
@@ -296,7 +306,10 @@ def test_svgs_can_stand_together_in_one_page(drawings):
     referred = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', page))
     assert {a or b for a, b in referred} == set(ids)
     for node in tree.iter():
-        assert not node.tag.endswith(("style", "script", "image", "metadata"))
+        assert not node.tag.endswith(("script", "image", "metadata"))
+    # A rule has one name and one content in the whole page.
+    rules = re.findall(r"\.(s\w+)\{([^}]*)\}", page)
+    assert len(dict(rules)) == len(set(rules)) > 0
     assert plots.INK not in page
     for svg in drawings.values():
         opening = svg[: svg.index(">")]
@@ -318,7 +331,8 @@ def test_the_same_report_gives_the_same_svg_under_any_settings(report, drawings)
 def test_no_figure_goes_through_pyplot():
     for path in (ROOT / "analyze" / "plots").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in getattr(node, "names", [])]
+            imports = isinstance(node, ast.Import | ast.ImportFrom)
+            names = [alias.name for alias in node.names] if imports else []
             assert "pyplot" not in " ".join([*names, getattr(node, "module", None) or ""]), path
 
 
