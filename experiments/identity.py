@@ -6,7 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from experiments import image_files
+from analyze.runs import image_files
 from experiments.catalogue import DATASETS
 
 # Earlier versions hashed the path of downloaded images. This default path now stands for all, so

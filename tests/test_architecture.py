@@ -21,10 +21,11 @@ ORDER = {
         ("comparison",),
         ("plots",),
         ("report",),
-        ("__main__", "execute"),
+        ("commands", "execute"),
+        ("__main__",),
     ),
     "experiments": (
-        ("errors", "image_files", "randomness", "suggestions"),
+        ("errors", "randomness", "suggestions"),
         ("catalogue", "values"),
         ("identity",),
         ("config",),
@@ -36,7 +37,8 @@ ORDER = {
     ),
 }
 # What experiments takes of analyze.
-SHARED = ("cores", "errors", "home", "metrics", "printing", "runs.format", "runs.tuned")
+SHARED = ("cores", "errors", "home", "metrics", "printing")
+SHARED += ("runs.format", "runs.image_files", "runs.tuned")
 MOST_MODULES, MOST_LINES = 12, 300  # of a folder, beside its __init__; of a module
 
 

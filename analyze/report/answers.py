@@ -5,6 +5,7 @@ Every sentence and mark is derived from best.csv and comparisons.csv.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from analyze.comparison.report import Report
 from analyze.comparison.statistics import FEWEST_SEEDS
 from analyze.metrics.table import PRIMARY, heading
 from analyze.runs.purposes import in_order, purpose_of
+from analyze.runs.run import as_text
 
 BETTER_MARK, WORSE_MARK, EQUIVALENT_MARK = "▲", "▼", "="
 MARKS = {"better": BETTER_MARK, "worse": WORSE_MARK, EQUIVALENT: EQUIVALENT_MARK}
@@ -53,6 +55,34 @@ class Answer:
     readings: list[str]
     columns: list[tuple[str, str]]
     groups: list[tuple[str, list[tuple[str, list[Cell]]]]]
+
+
+def about(report: Report) -> str:
+    """The runs, losses, seeds and images in one line."""
+    seeds, losses = (report.runs[name].nunique() for name in ("seed", "loss"))
+    text = (
+        f"{len(report.evaluated)} runs: {_count(losses, 'loss', 'losses')}, "
+        f"{_count(seeds, 'seed', 'seeds')}, {_images(report)} test images"
+    )
+    text += f"; compared with {report.reference}." if len(report.comparisons) else "."
+    return text + (f" Only losses like {', '.join(report.patterns)}." if report.patterns else "")
+
+
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
+
+
+def _images(report: Report) -> str:
+    sizes = sorted({scored.size for scored in report.evaluated})
+    return " or ".join(f"{size:,}" for size in sizes)
+
+
+def title_of(report: Report) -> str:
+    """The model and the data set."""
+    about = [as_text(report.fixed[name]) for name in ("model", "dataset") if name in report.fixed]
+    if about[1:] == ["folder"] and report.fixed.get("data_dir"):
+        about[1] = Path(as_text(report.fixed["data_dir"])).name
+    return f"Losses compared{': ' if about else ''}{' on '.join(about)}"
 
 
 def answers(report: Report) -> Iterator[Answer]:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -23,7 +22,7 @@ from analyze.comparison.cells import (
 from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.comparison.tables import option_column
-from analyze.report.answers import MEANINGS, answers
+from analyze.report.answers import MEANINGS, about, answers, title_of
 from analyze.report.published import Published
 from analyze.report.sentences import summarise
 from analyze.runs.purposes import in_order
@@ -90,34 +89,18 @@ def render_page(
     Returns:
         Self-contained HTML. Equal reports give identical text.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analyze.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["minus"] = _with_minus_signs
+    environment, sources = page_environment()
     remembered = next((figure for figure in figures if figure.name == REMEMBERED), None)
-
-    def source(name: str) -> str:
-        assert environment.loader is not None
-        return environment.loader.get_source(environment, name)[0]
 
     def colour_key(loss: str) -> Markup:
         if loss not in colours:
             return Markup()
         return Markup('<span class="key" style="background: {}"></span>').format(colours[loss])
 
-    seeds = report.runs["seed"].nunique()
-    losses = report.runs["loss"].nunique()
     return environment.get_template("report.html.j2").render(
         report=report,
-        title=_title(report),
-        about=f"{len(report.evaluated)} runs: {_count(losses, 'loss', 'losses')}, "
-        f"{_count(seeds, 'seed', 'seeds')}, {_images(report)} test images"
-        + (f"; compared with {report.reference}." if len(report.comparisons) else ".")
-        + (f" Only losses like {', '.join(report.patterns)}." if report.patterns else ""),
+        title=title_of(report),
+        about=about(report),
         answers=list(answers(report)),
         meanings=MEANINGS,
         reading_names={"softmax": "softmax as trained", "at T": "after temperature (T)"}
@@ -140,30 +123,30 @@ def render_page(
         command=command,
         published=published,
         colour_key=colour_key,
-        style=source("report.css"),
-        script=source("report.js"),
+        **sources,
     )
+
+
+def page_environment() -> tuple[jinja2.Environment, dict[str, str]]:
+    """The environment of the templates, and the style and script that every page includes."""
+    loader = jinja2.PackageLoader("analyze.report")
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["minus"] = _with_minus_signs
+    names = {"style": "report.css", "script": "report.js"}
+    return environment, {
+        key: loader.get_source(environment, name)[0] for key, name in names.items()
+    }
 
 
 def _with_minus_signs(text: str) -> str:
     """The text with true minus signs before numbers, where lines do not break."""
     return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text)
-
-
-def _count(number: int, singular: str, plural: str) -> str:
-    return f"{number} {singular if number == 1 else plural}"
-
-
-def _images(report: Report) -> str:
-    sizes = sorted({scored.size for scored in report.evaluated})
-    return " or ".join(f"{size:,}" for size in sizes)
-
-
-def _title(report: Report) -> str:
-    about = [as_text(report.fixed[name]) for name in ("model", "dataset") if name in report.fixed]
-    if about[1:] == ["folder"] and report.fixed.get("data_dir"):
-        about[1] = Path(as_text(report.fixed["data_dir"])).name
-    return f"Losses compared{': ' if about else ''}{' on '.join(about)}"
 
 
 def _all_metrics(report: Report) -> TextTable:

@@ -2,14 +2,16 @@
 
 from itertools import groupby
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analyze.comparison.cells import DIFFERENCES, Cell, main_tables, one_line
+from analyze.comparison.cells import DIFFERENCES, SCALE_MARK, Cell, main_tables, one_line
 from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.metrics.table import OWN
+from analyze.report.answers import MEANINGS, about, answers, title_of
 from analyze.runs.run import as_text
 
 
@@ -37,6 +39,38 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\nLeft out ({len(report.left_out)}):")
         for out in report.left_out:
             console.print(Text(one_line(f"  {out.path}: {out.reason}")), soft_wrap=True)
+
+
+def print_answers(report: Report, console: Console) -> None:
+    """Prints which losses may be the best, and one table of all, setting by setting."""
+    console.print(Text(one_line(title_of(report)), style="bold"))
+    console.print(Text(one_line(about(report))))
+    for answer in answers(report):
+        console.print()
+        if answer.setting:
+            console.print(Text(one_line(answer.setting), style="bold"))
+        for sentence in answer.sentences:
+            console.print(Text(one_line(f"- {sentence}")))
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+        table.add_column("loss", overflow="fold")
+        for title, _ in answer.columns:
+            table.add_column(title.removesuffix(", with 95% interval"), justify="right")
+        for purpose, rows in answer.groups:
+            if len(answer.groups) > 1:
+                table.add_row(Text(purpose, style="dim"))
+            for loss, cells in rows:
+                noted = [f"({cell.note})" if cell.note else "" for cell in cells]
+                shown = [
+                    Text(" ".join(filter(None, [cell.text, note, *cell.marks])))
+                    for cell, note in zip(cells, noted, strict=True)
+                ]
+                table.add_row(Text(one_line(loss)), *shown)
+        console.print(table)
+    meanings = MEANINGS | {SCALE_MARK: "arbitrary scale"}
+    told = ", ".join(f"{mark} {meaning}" for mark, meaning in meanings.items())
+    console.print(Text(told.replace("the reference", report.reference), style="dim"))
+    if report.left_out:
+        console.print(Text(f"{len(report.left_out)} runs are left out: `report` says which."))
 
 
 def _losses(head: list[str], rows: list[list[Cell]]) -> Table:

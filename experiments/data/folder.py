@@ -17,8 +17,8 @@ from PIL import ExifTags, Image, ImageOps
 
 from analyze import cores
 from analyze.errors import UsageError
-from experiments import image_files
-from experiments.image_files import SPLITS, File
+from analyze.runs import image_files
+from analyze.runs.image_files import SPLITS, File
 from experiments.machine import locks
 from experiments.machine.progress import Progress
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from analyze.errors import UsageError
-from experiments import image_files
+from analyze.runs import image_files
 from experiments.config import RunConfig
 from experiments.data import folder
 from experiments.data.datasets import Images, Source

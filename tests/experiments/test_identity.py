@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from analyze.errors import UsageError
+from analyze.runs import image_files
 from experiments import config as options
-from experiments import image_files
 from experiments.config import RunConfig
 from experiments.runs.record import Record
 from experiments.values import Neutral

@@ -11,10 +11,10 @@ from PIL import Image, ImageOps
 from torchvision.datasets import ImageFolder
 
 from analyze.errors import UsageError
-from experiments import image_files
+from analyze.runs import image_files
+from analyze.runs.image_files import SPLITS
 from experiments.config import RunConfig
 from experiments.data import datasets, folder
-from experiments.image_files import SPLITS
 
 SIZE = 8
 
