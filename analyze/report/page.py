@@ -105,7 +105,7 @@ def render_page(
         meanings=MEANINGS,
         reading_names={"softmax": "softmax as trained", "at T": "after temperature (T)"}
         | {OWN_READING: OWN_READING},
-        choices=in_order(list(set(report.runs["loss"])), report.reference),
+        choices=in_order(list(set(report.losses["loss"])), report.reference),
         remembered=remembered,
         summary=summarise(report),
         main_tables=list(main_tables(report)),

@@ -6,6 +6,7 @@ from typing import Any
 
 from analyze.comparison.report import Report
 from analyze.errors import UsageError
+from analyze.report.sentences import summarise
 from analyze.runs.sources.wandb_client import TIMEOUT, as_usage_errors, has_key, quiet
 
 _SLOWEST = 120  # seconds, for the upload
@@ -31,8 +32,8 @@ def log_report(report: Report, out: Path, target: str) -> str:
     """Logs a report that has been written: its tables, figures, page and files.
 
     Tables become W&B tables, the page and the figures become media, and all files together one
-    artifact of type report. Without an API key, or if the server does not answer within ten
-    seconds, the run is offline, in `out/wandb`.
+    artifact of type report; the answer stands in the notes. Without an API key, or if the server
+    does not answer within ten seconds, the run is offline, in `out/wandb`.
 
     Args:
         report: From `build_report`.
@@ -58,6 +59,9 @@ def log_report(report: Report, out: Path, target: str) -> str:
 def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any:  # noqa: ANN401
     import wandb
 
+    told = summarise(report)
+    sentences = [told.overall, *(text for texts in told.answers.values() for text in texts)]
+
     def begin(mode: Any) -> Any:  # noqa: ANN401
         settings = wandb.Settings(
             init_timeout=TIMEOUT,
@@ -72,6 +76,7 @@ def _begin(report: Report, out: Path, entity: str | None, project: str) -> Any: 
             project=project,
             job_type="analysis",
             name=f"report {out.resolve().name}",
+            notes="\n".join(sentences),
             config={"reference": report.reference, "setting": report.fixed},
             dir=out,
             mode=mode,

@@ -46,7 +46,11 @@ def _usual(runs: Iterable[Run], name: str) -> dict[str, str]:
 
 def _keyed(run: Run, name: str) -> tuple[str, str | None]:
     content = run.described.get(name)
-    key = run.loss if name == "loss_sources" else as_text(run.setting)
+    if name == "loss_sources":
+        key = run.loss
+    else:  # the order of the images, too, depends on the seed of their choice
+        seed = run.seed if run.setting.get("split_seed") == -1 else ""
+        key = f"{as_text(run.setting)} {seed}"
     return key, None if content is None else as_text(content)
 
 

@@ -1,5 +1,6 @@
 """The page: its sentences against the comparisons, its tables, and what a browser makes of it."""
 
+import io
 import re
 import shlex
 import shutil
@@ -294,6 +295,111 @@ def test_a_browser_shows_it_without_a_complaint_or_a_request(browser, out, width
     bright = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (ink, paper)]
     assert (bright[0] > bright[1]) == (scheme == "dark")
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault(browser, out, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = browser.new_page(color_scheme=scheme)
+    page.goto((out / "index.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    found = axe.run(page).response
+    assert len(found["passes"]) > 20
+    told = [(fault["id"], fault["nodes"][0]["html"][:200]) for fault in found["violations"]]
+    assert told == []
+    page.close()
+
+
+@pytest.fixture
+def page(browser, out):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto((out / "index.html").as_uri())
+    yield page
+    assert faults == []
+    context.close()
+
+
+def columns(page):
+    """The headings of the answer's table that can be seen."""
+    heads = page.locator("#table-answer thead th").all()
+    return [head.inner_text() for head in heads if head.is_visible()]
+
+
+def test_a_reading_is_chosen(page):
+    assert columns(page)[3:] == ["NLL", "ECE %", "T"]
+    page.get_by_label("after temperature (T)").check()
+    assert columns(page)[3:] == ["NLL at T", "ECE % at T", "T"]
+
+
+def test_losses_are_chosen_for_tables_and_figures_alike(page):
+    def seen():
+        rows = page.locator("#table-answer tbody tr[data-loss]").all()
+        return [row.get_attribute("data-loss") for row in rows if row.is_visible()]
+
+    everything = seen()
+    assert len(everything) == 6
+    box = page.locator("#choose input[value=hinge]")
+    arrows = page.locator('#error-ece [data-loss="hinge"]')
+    assert arrows.first.is_visible()
+    box.uncheck()
+    assert seen() == [loss for loss in everything if loss != "hinge"]
+    assert not arrows.first.is_visible()
+    assert page.locator("#shown").inner_text() == "5 of 6"
+    page.get_by_role("button", name="none", exact=True).click()
+    assert seen() == []
+    assert not page.locator("figure#reliability").is_visible()
+    page.get_by_role("button", name="those that may be the best").click()
+    best = {
+        row.get_attribute("data-loss") for row in page.locator("#table-answer tr[data-best]").all()
+    }
+    assert set(seen()) == best
+    page.get_by_role("button", name="all", exact=True).click()
+    assert seen() == everything
+
+
+def test_a_loss_under_the_pointer_or_the_focus_stands_out(page):
+    page.locator("#table-answer tr[data-loss=hinge] th").hover()
+    dim = page.locator("svg .dim").count()
+    assert dim > 10
+    assert page.locator("svg .dim[data-loss=hinge]").count() == 0
+    page.locator("h1").hover()
+    assert page.locator("svg .dim").count() == 0
+    page.locator("#choose input[value=hinge]").focus()
+    assert page.locator("svg .dim").count() == dim
+
+
+@pytest.mark.parametrize("form", ["Markdown", "LaTeX", "CSV"])
+def test_tables_are_copied(page, form, report):
+    for details in page.locator("details").all():
+        details.evaluate("one => { one.open = true }")
+    places = page.locator(".copy").all()
+    assert len(places) == page.locator("table[id]").count() > 4
+    for place in places:
+        place.get_by_role("button", name=form).click()
+        place.locator("[role=status]", has_text="copied").wait_for()
+        text = page.evaluate("navigator.clipboard.readText()")
+        start = {"Markdown": "| ", "LaTeX": "\\begin{tabular}", "CSV": ""}[form]
+        assert text.startswith(start)
+        lines = text.splitlines()
+        assert len(lines) > 3
+        if form == "CSV":
+            read = pd.read_csv(io.StringIO(text))
+            assert len(read) == len(lines) - 1
+    places[0].get_by_role("button", name=form).click()
+    text = page.evaluate("navigator.clipboard.readText()")
+    row = report.losses[report.losses.loss == "hinge"].iloc[0]
+    assert f"{100 * row.accuracy_mean:.2f}" in text
+
+
+def test_a_link_opens_what_is_folded(page, out):
+    page.goto((out / "index.html").as_uri() + "#table-runs")
+    assert page.locator("#table-runs").is_visible()
+    for link in page.locator(".tools a, figcaption a, nav a").all():
+        target = link.get_attribute("href").removeprefix("#")
+        assert page.locator(f'[id="{target}"]').count() == 1
 
 
 def test_a_click_sorts_and_a_second_turns_it_around(browser, out, report):

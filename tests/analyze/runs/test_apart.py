@@ -66,3 +66,14 @@ def test_a_run_that_records_no_images_joins(tmp_path):
         )[0]
     )
     assert (len(runs), unlike) == (9, [])
+
+
+def test_images_may_differ_by_seed_where_the_seed_chooses_them(tmp_path):
+    for loss in ("ce", "focal", "hinge"):
+        for seed in range(3):
+            folder = write_run(tmp_path, predictions(seed), loss=loss, seed=seed, split_seed=-1)
+            other = "other" * (loss == "focal" and seed == 2)
+            described(folder, images_sha256=f"of seed {seed}{other}")
+    runs, unlike = alike(read_runs([tmp_path])[0])
+    assert len(runs) == 8
+    assert [(out.loss, out.seed) for out in unlike] == [("focal", 2)]

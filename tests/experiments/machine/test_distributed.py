@@ -38,7 +38,7 @@ def one_process(request, tmp_path_factory):
     return request.param, torch.load(out)
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_several_processes_have_the_weights_of_one(tmp_path, one_process, processes):
     losses, one_process = one_process
     launch(processes, losses, tmp_path / "weights.pt")
