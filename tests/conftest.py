@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from small_runs import ROOT, TINY, command, environment
-
-
-def pytest_xdist_auto_num_workers(config):
-    """One worker more than there are cores: many tests wait for servers and processes to start."""
-    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ def test_accelerate_may_be_told_to_leave_the_gpu_alone(monkeypatch, said, on_cpu
     assert distributed.on_cpu() == on_cpu
 
 
-@pytest.mark.parametrize("processes", [2, 3])  # sums of three depend on their order
+# Sums of three depend on their order.
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_several_processes_resume_from_every_step(tmp_path, processes):
     launch(processes, "stop_and_resume", tmp_path)
     hashes = [result_hash(next(study.iterdir())) for study in tmp_path.glob("stop-*")]
