@@ -1,4 +1,4 @@
-"""Studies: ``python -m experiments list|run|status|tune STUDY``."""
+"""``python -m experiments list|run|status|tune STUDY`` and ``evaluate RUNS --on WHAT``."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_anything()
     options = command_line().parse_args(arguments)
     try:
+        if options.command == "evaluate":
+            return _evaluate(options)
         parts = [studies.read(file, options.set, options.output) for file in options.study]
         study = studies.joined(parts)
         if options.command == "run":
@@ -56,7 +58,9 @@ def command_line() -> argparse.ArgumentParser:
         description="Run studies: many runs from one file, on this machine or a cluster.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="list|run|status|tune")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="list|run|status|tune|evaluate"
+    )
     explained = {
         "list": "check a study and show its runs",
         "run": "train the runs that are not done; the same command again continues",
@@ -83,7 +87,25 @@ def command_line() -> argparse.ArgumentParser:
         command.add_argument("--output", help="folder of all runs (default: runs)")
     _add_run_options(commands.choices["run"])
     _add_tune_options(commands.choices["tune"])
+    text = "evaluate finished runs on other images: of their classes, or of none"
+    _add_evaluate_options(commands.add_parser("evaluate", help=text, description=text))
     return parser
+
+
+def _add_evaluate_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("runs", metavar="RUNS", nargs="+", help="run folders, or folders of them")
+    command.add_argument(
+        "--on",
+        metavar="WHAT",
+        nargs="+",
+        required=True,
+        help="folder:DIR, with images of the same classes in DIR/CLASS/*; ood:DIR, with any other "
+        "images; ood:noise, ood:textures and ood:digits, which are made here; ood:cifar100 and "
+        "ood:svhn, which are downloaded",
+    )
+    command.add_argument(
+        "--data-dir", type=Path, default=Path("data"), help="folder for downloads (default: data)"
+    )
 
 
 def _add_tune_options(command: argparse.ArgumentParser) -> None:
@@ -231,6 +253,20 @@ def _tune(study: Study, options: argparse.Namespace) -> int:
         sweep_file.write(file, parameters, about, study.entity)
     command = shlex.join(["python", "-m", "experiments", "run", *map(str, files)])
     print(f"to compare them: {command}")
+    return DONE
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    """Write the logits of finished runs on other images into their folders."""
+    outlive_readers()
+    from experiments.evaluation import evaluate
+    from experiments.evaluation.others import What
+
+    whats = [What.parse(text) for text in options.on]
+    folders = evaluate.find_runs(options.runs)
+    evaluate.evaluate(folders, whats, options.data_dir)
+    names = ", ".join(what.text for what in whats)
+    print(f"{len(folders)} runs are evaluated on {names}; `python -m analyze report` shows it")
     return DONE
 
 

@@ -19,6 +19,7 @@ ORDER = {
         ("metrics",),
         ("runs",),
         ("comparison",),
+        ("beyond",),
         ("plots",),
         ("report",),
         ("commands", "execute"),
@@ -32,7 +33,7 @@ ORDER = {
         ("command_line", "machine"),
         ("data", "runs"),
         ("training",),
-        ("study",),
+        ("study", "evaluation"),
         ("__main__",),
     ),
 }

@@ -8,7 +8,16 @@ from analyze.comparison.covariance import FILE as COVARIANCES
 from analyze.comparison.covariance import write_covariances
 from analyze.comparison.report import Report
 from analyze.errors import UsageError, writing
-from analyze.runs.format import CONFIG, FAILURE, METRICS, SUMMARY, load_json, write_json
+from analyze.runs.format import (
+    CONFIG,
+    EVALUATIONS,
+    FAILURE,
+    METRICS,
+    SCORED_EVALUATIONS,
+    SUMMARY,
+    load_json,
+    write_json,
+)
 from analyze.runs.run import bookkeeping
 from analyze.runs.scored import KEPT, write_kept
 
@@ -89,6 +98,9 @@ def _copy_records(source: Path, folder: Path) -> None:
     described["config"] = {k: v for k, v in config.items() if k not in hidden}
     described.pop("wandb", None)  # its address on W&B or its offline folder
     write_json(folder / CONFIG, described)
+    if (scored := source / EVALUATIONS / SCORED_EVALUATIONS).is_file():
+        (folder / EVALUATIONS).mkdir()
+        shutil.copyfile(scored, folder / EVALUATIONS / SCORED_EVALUATIONS)
     for name in _RECORDS:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

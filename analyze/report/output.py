@@ -10,6 +10,7 @@ from analyze.comparison.report import Report
 from analyze.errors import writing
 from analyze.plots import KINDS, colours, drawn, list_figures
 from analyze.report.documents import latex, markdown
+from analyze.report.elsewhere import found_elsewhere
 from analyze.report.kept import check_place, write_runs
 from analyze.report.page import Figure, render_page
 from analyze.report.published import beside
@@ -53,7 +54,9 @@ def write_report(
     loss_colours = colours(report.runs["loss"].unique())
     texts["index.html"] = render_page(report, figures, loss_colours, command, paper)
     with writing(out):
-        for name, table in report.tables.items():
+        found = found_elsewhere(report)
+        tables = report.tables | ({"elsewhere": found.table} if found else {})
+        for name, table in tables.items():
             table.to_csv(
                 out / f"{name}.csv", index=False, lineterminator="\n", errors="surrogateescape"
             )

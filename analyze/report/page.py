@@ -23,6 +23,7 @@ from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.comparison.tables import option_column
 from analyze.report.answers import MEANINGS, about, answers, title_of
+from analyze.report.elsewhere import found_elsewhere
 from analyze.report.published import Published
 from analyze.report.sentences import summarise
 from analyze.runs.purposes import in_order
@@ -107,6 +108,7 @@ def render_page(
         | {OWN_READING: OWN_READING},
         choices=in_order(list(set(report.losses["loss"])), report.reference),
         remembered=remembered,
+        elsewhere=found_elsewhere(report),
         summary=summarise(report),
         main_tables=list(main_tables(report)),
         differences_head=DIFFERENCES,

@@ -10,6 +10,7 @@ model.safetensors  the final weights
 summary.json       written last: its presence marks the run as finished
 log.txt            the run's output, if a study started it
 failure.json       why the run failed, written by the study
+evaluations/       what `python -m experiments evaluate` found on other images
 .lock              held by the training process
 """
 
@@ -28,6 +29,7 @@ from analyze.errors import UsageError
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 PREDICTIONS, WEIGHTS, CHECKPOINTS = "predictions.npz", "model.safetensors", "checkpoints"
 LOG, FAILURE, LOCK = "log.txt", "failure.json", ".lock"
+EVALUATIONS, SCORED_EVALUATIONS = "evaluations", "scored.json"
 # The input kinds, in config.json, of losses whose outputs have no scale that a softmax could read.
 SCALELESS = ("scores", "cosines")
 

@@ -157,29 +157,41 @@ def _decode_all(
         The pixels of each split, uint8, (N, 3, H, W), and ``transparent``, the number of
         transparent images.
     """
-    total = sum(len(split) for split in files.values())
     arrays: dict[str, NDArray[Any]] = {
         split: np.empty((len(files[split]), 3, image_size, image_size), dtype=np.uint8)
         for split in SPLITS
     }
-    chunks = [
-        ([f"{root}/{file.name}" for file in files[split][i : i + _CHUNK]], arrays[split][i:])
+    transparent = sum(
+        decode_all([f"{root}/{file.name}" for file in files[split]], arrays[split])
         for split in SPLITS
-        for i in range(0, len(files[split]), _CHUNK)
-    ]
+    )
+    return arrays | {"transparent": np.array(transparent)}
+
+
+def decode_all(paths: list[str], pixels: NDArray[np.uint8]) -> int:
+    """Decode files into the rows of ``pixels``, uint8, (N, 3, H, W), resized and centre-cropped.
+
+    Returns:
+        The number of transparent images.
+
+    Raises:
+        UsageError: if a file cannot be decoded.
+    """
+    starts = range(0, len(paths), _CHUNK)
+    chunks = [(paths[i : i + _CHUNK], pixels[i : i + _CHUNK]) for i in starts]
     transparent = 0
     with (
-        Progress("decoding images", total) as progress,
+        Progress("decoding images", len(paths)) as progress,
         ThreadPoolExecutor(cores.available()) as pool,
     ):
         decoded = pool.map(lambda chunk: _decode_chunk(*chunk), chunks)
-        for (paths, _), outcome in zip(chunks, decoded, strict=True):
+        for (part, _), outcome in zip(chunks, decoded, strict=True):
             if isinstance(outcome, str):
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise UsageError(outcome)
             transparent += outcome
-            progress.advance(len(paths))
-    return arrays | {"transparent": np.array(transparent)}
+            progress.advance(len(part))
+    return transparent
 
 
 def _decode_chunk(paths: list[str], pixels: NDArray[np.uint8]) -> int | str:

@@ -11,14 +11,20 @@ from __future__ import annotations
 import copy
 import difflib
 import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from analyze.errors import UsageError
+from analyze.runs.format import WEIGHTS
 from experiments import catalogue
-from experiments.config import RunConfig
+from experiments.config import RunConfig, neutral_values
 from experiments.errors import first_line
 from experiments.training import heads
 
@@ -107,6 +113,30 @@ def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Modul
         )
     heads.widen(model)
     return model
+
+
+def restore(folder: Path, described: Mapping[str, Any], where: str) -> nn.Module:
+    """The network of a finished run, with its final weights.
+
+    Args:
+        folder: folder of the run.
+        described: content of its config.json.
+        where: how to name the run in a message.
+
+    Raises:
+        UsageError: if the weights cannot be read, or are not those of such a network.
+    """
+    options = described["config"]
+    network = create(options["model"], len(described["classes"]), len(described["mean"]), seed=0)
+    head = options.get("head", neutral_values()["head"])
+    cosines = described.get("input_kind") == "cosines"
+    heads.replace(network, head, options["model"], cosines=cosines)
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = first_line(error)
+        raise UsageError(f"{where}: its {WEIGHTS} cannot be loaded ({reason})") from error
+    return network
 
 
 @torch.no_grad()

@@ -12,17 +12,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from analyze.errors import UsageError
 from analyze.runs.format import CONFIG, SUMMARY, WEIGHTS, read_json
-from experiments.config import RunConfig, neutral_values
+from experiments.config import RunConfig
 from experiments.data.datasets import Data
-from experiments.errors import first_line
 from experiments.machine.fingerprint import fingerprint
-from experiments.training import heads, models
+from experiments.training import models
 from experiments.values import data_seed
 
 
@@ -100,17 +97,8 @@ def load(config: RunConfig, dataset: Data, accelerator: Accelerator) -> Teacher 
             f"{where} was trained on images that this run holds out for validation: give both "
             f"the same --split-seed ({split}) and --val-size ({options['val_size']:g})"
         )
-    network = models.create(options["model"], len(classes), channels, seed=0)
-    head = options.get("head", neutral_values()["head"])
-    cosines = description.get("input_kind") == "cosines"
-    heads.replace(network, head, options["model"], cosines=cosines)
-    weights = folder / WEIGHTS
-    try:
-        network.load_state_dict(load_file(weights))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = first_line(error)
-        raise UsageError(f"{where}: its {WEIGHTS} cannot be loaded ({reason})") from error
-    identity = {"name": description["name"], "weights_sha256": fingerprint(weights)}
+    network = models.restore(folder, description, where)
+    identity = {"name": description["name"], "weights_sha256": fingerprint(folder / WEIGHTS)}
     student = (dataset.mean, dataset.std)
     return Teacher(network, (mean, std), student, config.temperature, accelerator, identity)
 

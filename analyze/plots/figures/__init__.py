@@ -5,6 +5,7 @@ The name of a figure is that of its file, with hyphens.
 
 from importlib import import_module
 
+from analyze.plots import other_images
 from analyze.plots.kind import Kind
 
 _FILES = (  # in reading order
@@ -20,4 +21,7 @@ _FILES = (  # in reading order
     "ece_bins",
     *("risk_coverage", "confidence", "classes", "training"),
 )
-KINDS: tuple[Kind, ...] = tuple(import_module(f"{__name__}.{file}").KIND for file in _FILES)
+KINDS: tuple[Kind, ...] = (
+    *(import_module(f"{__name__}.{file}").KIND for file in _FILES),
+    other_images.KIND,
+)

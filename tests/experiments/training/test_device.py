@@ -18,7 +18,16 @@ import clsloss
 SHORT = {"train_size": 500, "batch_size": 100, "mixed_precision": "no"}
 # Of every kind: the heart, one against the rest, sums, pairs, counts, a state, a solver. The other
 # losses are in a slow test.
-ONE_OF_A_KIND = ("ce", "hinge", "sigmoid_focal", "dice", "mmce", "seesaw", "adafocal", "bitempered")
+ONE_OF_A_KIND = (
+    "ce",
+    "hinge",
+    "sigmoid_focal",
+    "dice",
+    "mmce",
+    "seesaw",
+    "adafocal",
+    "bitempered",
+)
 CASES = {
     "plain": {},
     "pieces": {"grad_accum": 3, "clip_norm": 1.0},

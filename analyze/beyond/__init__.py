@@ -1,0 +1,1 @@
+"""Runs on other images than those of their test set."""

@@ -1,0 +1,1 @@
+"""Finished runs on other images than those of their test set."""
