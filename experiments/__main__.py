@@ -99,7 +99,9 @@ def _add_evaluate_options(command: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         nargs="+",
         required=True,
-        help="folder:DIR, with images of the same classes in DIR/CLASS/*; ood:DIR, with any other "
+        help="corruptions, the 15 of Hendrycks & Dietterich 2019 at five severities, made from "
+        "the test images, or some, corruptions:kinds=fog|snow,severities=1|3|5; folder:DIR, "
+        "with images of the same classes in DIR/CLASS/*; ood:DIR, with any other "
         "images; ood:noise, ood:textures and ood:digits, which are made here; ood:cifar100 and "
         "ood:svhn, which are downloaded",
     )
@@ -260,12 +262,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     """Write the logits of finished runs on other images into their folders."""
     outlive_readers()
     from experiments.evaluation import evaluate
-    from experiments.evaluation.others import What
+    from experiments.evaluation.others import parse
 
-    whats = [What.parse(text) for text in options.on]
+    whats = [what for text in options.on for what in parse(text)]
     folders = evaluate.find_runs(options.runs)
     evaluate.evaluate(folders, whats, options.data_dir)
-    names = ", ".join(what.text for what in whats)
+    names = ", ".join(options.on)
     print(f"{len(folders)} runs are evaluated on {names}; `python -m analyze report` shows it")
     return DONE
 

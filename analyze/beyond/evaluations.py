@@ -22,6 +22,8 @@ from analyze.runs.scored import ScoredRun
 from analyze.runs.sources.parallel import map_processes
 
 OF_LABELLED = ("accuracy", "nll", "ece", "smece", "aurc")  # of images with labels
+GENERATED = "generated"  # starts the name of corrupted images, which are made here
+CORRUPTIONS = "corruptions, severity"  # starts the name of the mean over them
 COLUMNS = ["images", "measure", "loss", "seeds", "mean", "sd", "difference", "low", "high"]
 
 
@@ -41,7 +43,7 @@ def evaluated_elsewhere(folder: Path, temperature: float) -> dict[str, dict[str,
     for file in files:
         try:
             with np.load(file, allow_pickle=False) as archive:
-                name, key = file.stem.partition("-")[2], f"{archive['key']} {temperature!r}"
+                name, key = images_name(file.stem), f"{archive['key']} {temperature!r}"
                 known = before.get(name, {})
                 if known.get("key") != key:
                     arrays = {array: archive[array] for array in archive.files}
@@ -56,8 +58,37 @@ def evaluated_elsewhere(folder: Path, temperature: float) -> dict[str, dict[str,
     return {name: known["measures"] for name, known in stored.items()}
 
 
+def images_name(stem: str) -> str:
+    """The name of images in tables, from that of their file.
+
+    Example:
+        >>> images_name("ood-noise"), images_name("corruption-fog-3")
+        ('noise', 'generated fog, severity 3')
+    """
+    kind, _, name = stem.partition("-")
+    if kind != "corruption":
+        return name
+    corruption, _, severity = name.rpartition("-")
+    return f"{GENERATED} {corruption.replace('_', ' ')}, severity {severity}"
+
+
+def _with_means(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The measures, and at each severity their means over the corruptions."""
+    at: dict[str, list[dict[str, float]]] = {}
+    for images, measures in found.items():
+        if images.startswith(GENERATED):
+            at.setdefault(images.rpartition(" ")[2], []).append(measures)
+    means = {
+        f"{CORRUPTIONS} {severity} (mean of {len(every)})": {
+            name: float(np.mean([measures[name] for measures in every])) for name in every[0]
+        }
+        for severity, every in sorted(at.items())
+    }
+    return found | means
+
+
 def _of(run: tuple[Path, float]) -> dict[str, dict[str, float]]:
-    return evaluated_elsewhere(*run)
+    return _with_means(evaluated_elsewhere(*run))
 
 
 def elsewhere(

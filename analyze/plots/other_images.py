@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analyze.beyond.evaluations import CORRUPTIONS, GENERATED
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind, percent
 from analyze.plots.style import belongs, in_percent, laid_out, row_labels, sheet, styled
@@ -44,7 +45,8 @@ def _sets(group: Group) -> list[tuple[str, str]]:
     table = group.elsewhere
     if table is None:
         return []
-    shown = table[table["measure"].isin(SHOWN)]
+    generated = table["images"].str.startswith((GENERATED, CORRUPTIONS))
+    shown = table[table["measure"].isin(SHOWN) & ~generated]
     return list(dict.fromkeys(zip(shown["images"], shown["measure"], strict=True)))
 
 

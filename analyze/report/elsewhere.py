@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyze.beyond.evaluations import elsewhere
+from analyze.beyond.evaluations import GENERATED, elsewhere
 from analyze.comparison.cells import by_setting, setting_title
 from analyze.comparison.report import Report
 from analyze.metrics.table import heading
@@ -50,13 +50,19 @@ def found_elsewhere(report: Report) -> Elsewhere | None:
     sentences = []
     for setting, rows in by_setting(table, report.options):
         title = setting_title(setting)
-        for images, of_images in rows.groupby("images", sort=False):
+        for images, of_images in _without_single(rows).groupby("images", sort=False):
             for measure in ("auroc_msp", "accuracy"):
                 some = of_images[of_images["measure"] == measure]
                 if len(some):
                     where = f"{images}, {title}" if title else str(images)
                     sentences.append(_sentence(where, measure, some, report.reference))
-    return Elsewhere(table, sentences, [*report.options, *HEAD], _rows(table, report.options))
+    rows = _rows(_without_single(table), report.options)
+    return Elsewhere(table, sentences, [*report.options, *HEAD], rows)
+
+
+def _without_single(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without single corruptions: the page has their means, elsewhere.csv has all."""
+    return table[~table["images"].str.startswith(GENERATED)]
 
 
 def _sentence(where: str, measure: str, rows: pd.DataFrame, reference: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from analyze.errors import UsageError, writing
 from analyze.runs.format import CONFIG, EVALUATIONS, SUMMARY, WEIGHTS, read_json
+from experiments.catalogue import DATASETS
+from experiments.config import RunConfig
 from experiments.evaluation import others
 from experiments.evaluation.others import Others, What
 from experiments.machine import hardware, locks
@@ -64,34 +67,78 @@ def evaluate(folders: Sequence[Path], whats: Sequence[What], data_dir: Path) -> 
     if len(names) < len(whats):
         twice = names.most_common(1)[0][0]
         raise UsageError(f"--on: two of these would be written to {twice}: rename a folder")
+    hardware.keep_freed_memory()
     hardware.use_threads(0, 1)
-    loaded = cache(others.load)
-    todo = [(folder, what) for folder in folders for what in whats]
-    with Progress("evaluating", len(todo)) as progress:
-        for folder in folders:
-            with locks.alone(folder / EVALUATIONS / ".lock"):
-                described, network = _described(folder), None
-                weights = fingerprint(folder / WEIGHTS)
-                for what in whats:
-                    classes = tuple(described["classes"])
-                    side = _side(folder, described)
-                    images = loaded(what, side, len(described["mean"]), classes, data_dir)
-                    place = _place(folder, what)
-                    key = f"{images.sha256()} {weights}"
-                    if not _is_there(place, key):
-                        if network is None:
-                            network = models.restore(folder, described, f"{folder}")
-                        arrays = _predicted(network, images, described)
-                        _write(place, arrays | {"what": np.array(what.text), "key": np.array(key)})
-                    progress.advance(1)
+    with Progress("evaluating", len(whats) * len(folders)) as progress:
+        weights = {folder: fingerprint(_weights(folder)) for folder in folders}
+        test = cache(_test_images)
+        for what in whats:
+            # All runs on some images, then the next: the images are made once, and one set at a
+            # time is in memory.
+            images = _Made(what, data_dir, test)
+            for folder in folders:
+                with locks.alone(folder / EVALUATIONS / ".lock"):
+                    described = _described(folder)
+                    found = images.of(folder, described)
+                    key = f"{found.sha256()} {weights[folder]}"
+                    if not _is_there(_place(folder, what), key):
+                        network = models.restore(folder, described, str(folder))
+                        arrays = _predicted(network, found, described)
+                        arrays |= {"what": np.array(what.text), "key": np.array(key)}
+                        _write(_place(folder, what), arrays)
+                progress.advance(1)
+
+
+class _Made:
+    """The images of one kind, made once for all runs that take the same.
+
+    Args:
+        what: which images.
+        data_dir: folder to which images are downloaded.
+        test: gives the test images of a data set.
+    """
+
+    def __init__(
+        self, what: What, data_dir: Path, test: Callable[[str, Path, int], Others]
+    ) -> None:
+        self.what, self.data_dir, self.test = what, data_dir, test
+        self._made: dict[tuple[Any, ...], Others] = {}
+
+    def of(self, folder: Path, described: dict[str, Any]) -> Others:
+        """The images for a run, given the content of its config.json."""
+        options, side = described["config"], _side(folder, described)
+        key: tuple[Any, ...] = (side, len(described["mean"]), tuple(described["classes"]))
+        if self.what.kind == "corruption":
+            source = (options["dataset"], Path(options.get("data_dir", "data")), side)
+            key = (*key, *source)
+            if key not in self._made:
+                self._made[key] = others.corrupted(self.what, self.test(*source))
+        elif key not in self._made:
+            side, channels, classes = key
+            self._made[key] = others.load(self.what, side, channels, classes, self.data_dir)
+        return self._made[key]
+
+
+def _test_images(dataset: str, data_dir: Path, side: int) -> Others:
+    """The test images of a data set, in its order."""
+    options: dict[str, Any] = {"dataset": dataset, "data_dir": data_dir}
+    if DATASETS[dataset].own:
+        options["image_size"] = side
+    source = pkgutil.resolve_name(DATASETS[dataset].load)(RunConfig.from_options(options))
+    images = source.test
+    return Others(images.pixels.numpy(), images.targets.numpy(), images.index.numpy())
+
+
+def _weights(folder: Path) -> Path:
+    if not (folder / WEIGHTS).is_file():
+        raise UsageError(f"{folder}: no {WEIGHTS}, so it cannot be evaluated")
+    return folder / WEIGHTS
 
 
 def _described(folder: Path) -> dict[str, Any]:
     described = read_json(folder / CONFIG)
     if described is None or not {"config", "classes", "mean", "std"} <= set(described):
         raise UsageError(f"{folder}: its {CONFIG} does not describe a run of this program")
-    if not (folder / WEIGHTS).is_file():
-        raise UsageError(f"{folder}: no {WEIGHTS}, so it cannot be evaluated")
     return described
 
 

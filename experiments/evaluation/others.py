@@ -1,10 +1,10 @@
-"""The images to evaluate runs on: labelled ones, and those of no class of the run."""
+"""The images to evaluate runs on: corrupted, other labelled ones, and those of no class."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,10 @@ from PIL import Image
 from analyze.errors import UsageError
 from analyze.runs.image_files import SUFFIXES
 from experiments.data.folder import decode_all
+from experiments.evaluation.corruptions import KINDS, SEVERITIES, corrupt
 from experiments.values import expanded
 
+_CHUNK = 500  # images that are corrupted at once
 MADE = 2000  # images of each kind that is made here
 TEXTURES = ("brick", "grass", "gravel")
 Pixels = NDArray[np.uint8]
@@ -27,35 +29,55 @@ class What:
 
     Attributes:
         text: as the user names them: ``ood:noise``, ``folder:DIR``.
-        kind: "folder", whose images have labels, or "ood", whose images belong to no class.
-        argument: what follows the colon.
+        kind: "corruption" of the test images, "folder", whose images have labels, or "ood", whose
+            images belong to no class.
+        argument: the corruption and its severity, as in ``fog-3``; else what follows the colon.
     """
 
     text: str
     kind: str
     argument: str
 
-    @classmethod
-    def parse(cls, text: str) -> What:
-        """Read ``folder:DIR`` or ``ood:NAME|DIR``.
-
-        Raises:
-            UsageError: if it is neither, or there is no such folder.
-        """
-        kind, colon, argument = text.partition(":")
-        if kind not in ("folder", "ood") or not colon or not argument:
-            named = "|".join(NAMED)
-            raise UsageError(f"--on {text}: expected folder:DIR, ood:DIR or ood:{named}")
-        if kind == "folder" or argument not in NAMED:
-            argument = str(expanded("--on", argument))
-            if not Path(argument).is_dir():
-                raise UsageError(f"--on {text}: no such folder")
-        return cls(text, kind, argument)
-
     @property
     def name(self) -> str:
         """A short name, for files and tables: that of the folder, or of the images."""
-        return self.argument if self.argument in NAMED else Path(self.argument).resolve().name
+        named = self.kind == "corruption" or self.argument in NAMED
+        return self.argument if named else Path(self.argument).resolve().name
+
+
+def parse(text: str) -> list[What]:
+    """Read ``corruptions[:kinds=A|B,severities=1|5]``, ``folder:DIR`` or ``ood:NAME|DIR``.
+
+    Raises:
+        UsageError: if it is none of these, or there is no such folder, kind or severity.
+    """
+    kind, colon, argument = text.partition(":")
+    if kind == "corruptions":
+        return [
+            What(text, "corruption", f"{corruption}-{severity}")
+            for corruption, severity in _corruptions(text, argument)
+        ]
+    if kind not in ("folder", "ood") or not colon or not argument:
+        named = "|".join(NAMED)
+        raise UsageError(f"--on {text}: expected corruptions, folder:DIR, ood:DIR or ood:{named}")
+    if kind == "folder" or argument not in NAMED:
+        argument = str(expanded("--on", argument))
+        if not Path(argument).is_dir():
+            raise UsageError(f"--on {text}: no such folder")
+    return [What(text, kind, argument)]
+
+
+def _corruptions(text: str, argument: str) -> list[tuple[str, int]]:
+    chosen = {"kinds": list(KINDS), "severities": [str(severity) for severity in SEVERITIES]}
+    for part in argument.split(",") if argument else []:
+        key, _, value = part.partition("=")
+        values = value.split("|")
+        unknown = [v for v in values if v not in chosen.get(key, [])]
+        if unknown:
+            known = "|".join(chosen.get(key, ["kinds=", "severities="]))
+            raise UsageError(f"--on {text}: {part!r} is unknown; there are {known}")
+        chosen[key] = values
+    return [(kind, int(severity)) for kind in chosen["kinds"] for severity in chosen["severities"]]
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,23 @@ class Others:
         if self.targets is not None:
             digest.update(self.targets.data)
         return digest.hexdigest()
+
+
+def corrupted(what: What, test: Others) -> Others:
+    """The test images of a run, uint8, with a corruption."""
+    kind, _, severity = what.argument.rpartition("-")
+    channels = test.pixels.shape[1]
+    made = [
+        _with_channels(
+            corrupt(np.repeat(part, 3 // channels, axis=1), index, kind, int(severity)), channels
+        )
+        for part, index in zip(
+            np.array_split(test.pixels, range(_CHUNK, len(test.pixels), _CHUNK)),
+            np.array_split(test.index, range(_CHUNK, len(test.pixels), _CHUNK)),
+            strict=True,
+        )
+    ]
+    return replace(test, pixels=np.concatenate(made))
 
 
 def load(what: What, side: int, channels: int, classes: tuple[str, ...], data_dir: Path) -> Others:

@@ -5,7 +5,7 @@ The name of a figure is that of its file, with hyphens.
 
 from importlib import import_module
 
-from analyze.plots import other_images
+from analyze.plots import other_images, shift
 from analyze.plots.kind import Kind
 
 _FILES = (  # in reading order
@@ -23,5 +23,6 @@ _FILES = (  # in reading order
 )
 KINDS: tuple[Kind, ...] = (
     *(import_module(f"{__name__}.{file}").KIND for file in _FILES),
+    shift.KIND,
     other_images.KIND,
 )

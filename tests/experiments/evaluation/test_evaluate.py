@@ -18,7 +18,7 @@ from analyze.errors import UsageError
 from analyze.metrics.detection import detection
 from experiments.__main__ import main
 from experiments.evaluation import evaluate as evaluation
-from experiments.evaluation.others import MADE, NAMED, What, load
+from experiments.evaluation.others import MADE, NAMED, load, parse
 
 
 def command(*words):
@@ -63,8 +63,16 @@ def same_images(tmp_path_factory):
 def test_a_copy_of_the_test_images_has_the_logits_of_the_run(runs, same_images):
     assert evaluation.find_runs([str(runs)]) == sorted(runs.iterdir())
     done = subprocess.run(
-        [sys.executable, "-m", "experiments", "evaluate", str(runs)]
-        + ["--on", f"folder:{same_images}", "ood:noise"],
+        [
+            sys.executable,
+            "-m",
+            "experiments",
+            "evaluate",
+            str(runs),
+            "--on",
+            f"folder:{same_images}",
+            "ood:noise",
+        ],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -151,7 +159,7 @@ def test_evaluations_are_kept_with_the_runs(runs, tmp_path):
 @pytest.mark.parametrize("name", ["noise", "textures", "digits"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_that_are_made_are_the_same_each_time(name, channels, tmp_path):
-    what = What.parse(f"ood:{name}")
+    [what] = parse(f"ood:{name}")
     first, second = (load(what, 16, channels, ("a",), tmp_path) for _ in range(2))
     assert first.pixels.shape[1:] == (channels, 16, 16)
     assert first.pixels.dtype == np.uint8
@@ -168,7 +176,10 @@ def test_what_does_not_fit_is_refused_in_one_line(runs, tmp_path):
         ((runs, "--on", f"folder:{tmp_path}"), "its folders must be classes of the run (0, 1, 2"),
         ((runs, "--on", f"ood:{tmp_path / 'empty'}"), "no images in"),
         ((runs, "--on", "ood:nowhere"), "--on ood:nowhere: no such folder"),
-        ((runs, "--on", "noise"), "expected folder:DIR, ood:DIR or ood:" + "|".join(NAMED)),
+        (
+            (runs, "--on", "noise"),
+            f"expected corruptions, folder:DIR, ood:DIR or ood:{'|'.join(NAMED)}",
+        ),
         ((tmp_path, "--on", "ood:noise"), "no finished run in it"),
         ((runs, "--on", "ood:noise", "ood:noise"), "would be written to ood-noise.npz"),
     ):
@@ -186,11 +197,11 @@ def test_a_run_without_weights_is_refused(runs, tmp_path):
     shutil.copytree(run, copy)
     (copy / "model.safetensors").unlink()
     with pytest.raises(UsageError, match=r"no model\.safetensors"):
-        evaluation.evaluate([copy], [What.parse("ood:noise")], tmp_path)
+        evaluation.evaluate([copy], parse("ood:noise"), tmp_path)
     shutil.copy(run / "model.safetensors", copy)
     described = json.loads((copy / "config.json").read_text())
     described["config"]["model"] = "resnet20"
     (copy / "config.json").write_text(json.dumps(described))
     shutil.rmtree(copy / "evaluations")
     with pytest.raises(UsageError, match=r"model\.safetensors cannot be loaded"):
-        evaluation.evaluate([copy], [What.parse("ood:noise")], tmp_path)
+        evaluation.evaluate([copy], parse("ood:noise"), tmp_path)
