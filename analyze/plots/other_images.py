@@ -11,7 +11,7 @@ from analyze.plots.group import Group
 from analyze.plots.kind import Kind, percent
 from analyze.plots.style import belongs, in_percent, laid_out, row_labels, sheet, styled
 
-TITLE = "Other images"
+TITLE = "On other images: detection, or accuracy"
 CAPTION = (
     "A row is a loss; the marker is its mean over seeds, the line its 95% interval of the mean. "
     "For images of no class of the run: the AUROC by the largest probability, which is how often "

@@ -141,6 +141,27 @@ def test_killed_and_started_again_the_files_are_the_same(runs):
     assert [file.read_bytes() for file in files] == wanted
 
 
+def test_corruptions_by_the_command_of_grey_images_too(runs):
+    what = "corruptions:kinds=contrast|gaussian_noise,severities=1|5"
+    assert command(runs, "--on", what)[0] == 0
+    table = elsewhere(build_report([runs]).evaluated, "ce")
+    rows = table[(table["measure"] == "accuracy") & (table["loss"] == "ce")].set_index("images")
+    single = rows.loc[["generated contrast, severity 5", "generated gaussian noise, severity 5"]]
+    mean = rows.loc["corruptions, severity 5 (mean of 2)", "mean"]
+    assert mean == pytest.approx(single["mean"].mean(), abs=1e-12)
+    for run in runs.iterdir():
+        with (
+            np.load(run / "evaluations" / "corruption-contrast-1.npz") as here,
+            np.load(run / "predictions.npz") as then,
+        ):
+            assert (here["targets"] == then["test_targets"]).all()
+            assert (here["index"] == then["test_index"]).all()
+    for bad in ("corruptions:kinds=fog|rain", "corruptions:severities=6", "corruptions:sort=1"):
+        status, said = command(runs, "--on", bad)
+        assert status == 2
+        assert "is unknown; there are" in said
+
+
 def test_evaluations_are_kept_with_the_runs(runs, tmp_path):
     from analyze.report.output import write_report
 
