@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from analyze.errors import UsageError
 from experiments import suggestions
-from experiments.config import RunConfig, kinds
+from experiments.config import RunConfig
+from experiments.options import kinds
 
 
 def parse(argv: Sequence[str] | None = None) -> RunConfig:

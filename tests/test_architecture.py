@@ -28,7 +28,7 @@ ORDER = {
     "experiments": (
         ("errors", "randomness", "suggestions"),
         ("catalogue", "values"),
-        ("identity",),
+        ("identity", "options"),
         ("config",),
         ("command_line", "machine"),
         ("data", "runs"),

@@ -1,61 +1,69 @@
-"""Reads what `python -m experiments evaluate` wrote into run folders, and scores it once."""
+"""Scores a run once on its test images and those of `python -m experiments evaluate`."""
 
 import json
+import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from analyze.comparison.statistics import interval
-from analyze.comparison.variances import over_seeds
-from analyze.metrics.calibration import metrics
-from analyze.metrics.detection import detection
-from analyze.metrics.table import METRICS
-from analyze.runs.archive import load_predictions
+from analyze.beyond.measures import Scorer
+from analyze.errors import UsageError
+from analyze.metrics.predictions import Floats
+from analyze.runs.archive import load_arrays
+from analyze.runs.evaluation import code
 from analyze.runs.format import EVALUATIONS, PREDICTIONS, SCORED_EVALUATIONS
-from analyze.runs.run import option_texts
 from analyze.runs.scored import ScoredRun
-from analyze.runs.sources.parallel import map_processes
 
-OF_LABELLED = ("accuracy", "nll", "ece", "smece", "aurc")  # of images with labels
 GENERATED = "generated"  # starts the name of corrupted images, which are made here
-CORRUPTIONS = "corruptions, severity"  # starts the name of the mean over them
-COLUMNS = ["images", "measure", "loss", "seeds", "mean", "sd", "difference", "low", "high"]
+CORRUPTIONS = "corruptions, severity"  # starts the name of all corruptions of a severity
+TEST = "test images"
+TERMS = "terms.npz"
 
 
-def evaluated_elsewhere(folder: Path, temperature: float) -> dict[str, dict[str, float]]:
-    """For each set of other images, the measures of a run; {} if there are none.
+@dataclass(frozen=True)
+class Evaluated:
+    """What a run does on one set of images; for corruptions of one severity, their mean.
 
-    They are stored beside the logits, so that they are computed once, and kept with the run.
-
-    Args:
-        folder: The folder of the run.
-        temperature: Its temperature, fitted on its validation images.
+    Attributes:
+        measures: Measure -> value.
+        images: Identifies the images.
+        size: The number of images, each counted once if it comes with several corruptions.
+        single: For corruptions, the measures on each of them.
+        terms: Measure -> terms of the images, whose mean it is, float32 as they are stored; {} for
+            a run that was kept.
     """
-    place = folder / EVALUATIONS
-    files = sorted(place.glob("*.npz"))
+
+    measures: dict[str, float]
+    images: str
+    size: int
+    single: dict[str, dict[str, float]] = field(default_factory=dict)
+    terms: dict[str, Floats] = field(default_factory=dict, repr=False)
+
+
+def evaluations(scored: ScoredRun) -> dict[str, Evaluated]:
+    """For each set of images, what a run does on it.
+
+    It is stored in the run's folder, so that it is computed once, and kept with the run.
+    """
+    place = scored.run.path / EVALUATIONS
     before = _stored(place)
-    stored = {} if files else before
-    for file in files:
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                name, key = images_name(file.stem), f"{archive['key']} {temperature!r}"
-                known = before.get(name, {})
-                if known.get("key") != key:
-                    arrays = {array: archive[array] for array in archive.files}
-                    known = {"key": key, "measures": _measured(folder, arrays, temperature)}
-                stored[name] = known
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            continue  # `evaluate` makes a damaged file again
-    if stored != before:
-        with suppress(OSError):
-            text = json.dumps(stored, indent=1, sort_keys=True)
-            (place / SCORED_EVALUATIONS).write_text(text, encoding="utf-8")
-    return {name: known["measures"] for name, known in stored.items()}
+    files = _files(scored.run.path)
+    if not files:
+        return {name: _without_terms(entry) for name, entry in before.items()}
+    keys = {name: [_key(path, scored.temperature) for path in paths] for name, paths in files}
+    if {name: entry.get("key") for name, entry in before.items()} == keys:
+        found = _with_terms(place, before)
+        if found is not None:
+            return found
+    scorer = Scorer(scored)
+    fresh = {name: _evaluated(scorer, paths) for name, paths in files}
+    _store(place, fresh, keys)
+    return fresh
 
 
 def images_name(stem: str) -> str:
@@ -72,87 +80,120 @@ def images_name(stem: str) -> str:
     return f"{GENERATED} {corruption.replace('_', ' ')}, severity {severity}"
 
 
-def _with_means(found: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """The measures, and at each severity their means over the corruptions."""
-    at: dict[str, list[dict[str, float]]] = {}
-    for images, measures in found.items():
-        if images.startswith(GENERATED):
-            at.setdefault(images.rpartition(" ")[2], []).append(measures)
+def severity(name: str) -> int | None:
+    """The severity of a set of corruptions; None for other images."""
+    found = re.match(rf"{CORRUPTIONS} (\d)", name)
+    return int(found[1]) if found else None
+
+
+def _files(folder: Path) -> list[tuple[str, list[Path]]]:
+    """The sets of images of a run, each with its files of logits that can be read."""
+    found: dict[str, list[Path]] = {}
+    for path in [folder / PREDICTIONS, *sorted((folder / EVALUATIONS).glob("*-*.npz"))]:
+        if not zipfile.is_zipfile(path):
+            continue  # `evaluate` makes a damaged file again
+        name = TEST if path.name == PREDICTIONS else images_name(path.stem)
+        if name.startswith(GENERATED):
+            name = f"{CORRUPTIONS} {name.rpartition(' ')[2]}"
+        found.setdefault(name, []).append(path)
+    return [
+        (f"{name} (mean of {len(paths)})" if severity(name) else name, paths)
+        for name, paths in found.items()
+    ]
+
+
+def _key(path: Path, temperature: float) -> str:
+    """Identifies logits and code, without reading the logits: npz files hold checksums."""
+    with zipfile.ZipFile(path) as archive:
+        sums = [(array.filename, array.CRC) for array in archive.infolist()]
+    return f"{code()} {temperature!r} {sums}"
+
+
+def _evaluated(scorer: Scorer, paths: Sequence[Path]) -> Evaluated:
+    if paths[0].name == PREDICTIONS:
+        measures, terms = scorer.test()
+        return Evaluated(
+            measures, scorer.scored.examples, scorer.scored.size, {}, _stored_as(terms)
+        )
+    each, images, size = {}, [], 0
+    every: list[dict[str, Floats]] = []
+    for path in paths:
+        arrays = load_arrays(path)
+        measures, terms = scorer.of(arrays)
+        each[images_name(path.stem)] = measures
+        every.append(terms)
+        images.append(str(arrays.get("key", "")).partition(" ")[0])
+        size = len(next(iter(terms.values()), arrays["logits"]))
+    common = set.intersection(*(set(measures) for measures in each.values()))
     means = {
-        f"{CORRUPTIONS} {severity} (mean of {len(every)})": {
-            name: float(np.mean([measures[name] for measures in every])) for name in every[0]
-        }
-        for severity, every in sorted(at.items())
+        name: float(np.mean([measures[name] for measures in each.values()]))
+        for name in next(iter(each.values()))
+        if name in common
     }
-    return found | means
+    terms = {
+        name: np.mean([t[name] for t in every], axis=0) for name in every[0] if name in common
+    }
+    single = each if len(each) > 1 else {}
+    return Evaluated(means, " ".join(images), size, single, _stored_as(terms))
 
 
-def _of(run: tuple[Path, float]) -> dict[str, dict[str, float]]:
-    return _with_means(evaluated_elsewhere(*run))
+def _stored_as(terms: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {name: values.astype(np.float32) for name, values in terms.items()}
 
 
-def elsewhere(
-    evaluated: Sequence[ScoredRun], reference: str, options: Sequence[str] = ()
-) -> pd.DataFrame:
-    """A row for each setting, set of images, measure and loss, with the difference to a reference.
-
-    Differences are paired by seed; their 95% intervals are over seeds alone, uncorrected.
-
-    Returns:
-        The options, then COLUMNS; empty if no run was evaluated on other images.
-    """
-    having = [s for s in evaluated if (s.run.path / EVALUATIONS).is_dir()]
-    values: dict[tuple[str, ...], dict[tuple[str, str], dict[str, dict[int, float]]]] = {}
-    items = [(s.run.path, s.temperature) for s in having]
-    results = map_processes(_of, items, "scoring other images", at_most=max(1, len(items)))
-    for scored, found in zip(having, results, strict=True):
-        setting = tuple(option_texts(scored.run.setting, options).values())
-        for images, measures in found.items():
-            for measure, value in measures.items():
-                by_loss = values.setdefault(setting, {}).setdefault((images, measure), {})
-                by_loss.setdefault(scored.run.loss, {})[scored.run.seed] = value
-    rows: list[dict[str, Any]] = []
-    for setting, by_measure in sorted(values.items()):
-        first = dict(zip(options, setting, strict=True))
-        for (images, measure), by_loss in sorted(by_measure.items()):
-            for loss, by_seed in sorted(by_loss.items()):
-                of_reference = {} if loss == reference else by_loss.get(reference, {})
-                row: dict[str, Any] = {"images": images, "measure": measure, "loss": loss}
-                rows.append(first | row | _summary(by_seed) | _difference(by_seed, of_reference))
-    return pd.DataFrame(rows, columns=[*options, *COLUMNS])
+def _without_terms(entry: Mapping[str, Any]) -> Evaluated:
+    return Evaluated(entry["measures"], entry["images"], entry["size"], entry["single"])
 
 
-def _summary(by_seed: dict[int, float]) -> dict[str, float]:
-    values = np.array(list(by_seed.values()))
-    sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    return {"seeds": len(values), "mean": float(values.mean()), "sd": sd}
-
-
-def _difference(by_seed: dict[int, float], of_reference: dict[int, float]) -> dict[str, float]:
-    common = sorted(by_seed.keys() & of_reference.keys())
-    if not common:
-        return {}
-    differences = [by_seed[seed] - of_reference[seed] for seed in common]
-    if len(common) < 2:
-        return {"difference": differences[0]}
-    low, high = interval(over_seeds(differences))
-    return {"difference": float(np.mean(differences)), "low": low, "high": high}
-
-
-def _measured(folder: Path, arrays: dict[str, Any], temperature: float) -> dict[str, float]:
-    logits = arrays["logits"]
-    if "targets" in arrays:
-        targets = arrays["targets"]
-        before = metrics(logits, targets, names=OF_LABELLED)
-        after = metrics(logits, targets, names=OF_LABELLED, temperature=temperature)
-        changed = {f"{name}_ts": v for name, v in after.items() if METRICS[name].changes}
-        return {name: float(value) for name, value in (before | changed).items()}
-    return detection(load_predictions(folder / PREDICTIONS).test.logits, logits)
-
-
-def _stored(folder: Path) -> dict[str, Any]:
+def _with_terms(place: Path, stored: Mapping[str, Any]) -> dict[str, Evaluated] | None:
+    """What is stored, with the terms of the images; None if these are lost."""
     try:
-        content = json.loads((folder / SCORED_EVALUATIONS).read_text(encoding="utf-8"))
+        arrays = load_arrays(place / TERMS)
+    except UsageError:
+        return None
+    found = {}
+    for name, entry in stored.items():
+        terms = {
+            key.partition("|")[2]: array
+            for key, array in arrays.items()
+            if key.partition("|")[0] == name
+        }
+        entry = dict(entry, terms=terms)
+        entry.pop("key")
+        found[name] = Evaluated(**entry)
+    return found
+
+
+def _store(place: Path, found: Mapping[str, Evaluated], keys: Mapping[str, object]) -> None:
+    entries = {
+        name: {
+            "key": keys[name],
+            "measures": evaluated.measures,
+            "images": evaluated.images,
+            "size": evaluated.size,
+            "single": evaluated.single,
+        }
+        for name, evaluated in found.items()
+    }
+    arrays = {
+        f"{name}|{measure}": terms
+        for name, evaluated in found.items()
+        for measure, terms in evaluated.terms.items()
+    }
+    with suppress(OSError):  # a folder that cannot be written is scored anew each time
+        place.mkdir(exist_ok=True)
+        np.savez(place / TERMS, **arrays)  # type: ignore[arg-type]
+        text = json.dumps(entries, indent=1, sort_keys=True)
+        (place / SCORED_EVALUATIONS).write_text(text, encoding="utf-8")
+
+
+def _stored(place: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((place / SCORED_EVALUATIONS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    known = {"measures", "images", "size", "single"}
+    usable = isinstance(content, dict) and all(
+        isinstance(entry, dict) and known <= entry.keys() for entry in content.values()
+    )
+    return content if usable else {}

@@ -15,20 +15,21 @@ FILE = "covariances.npz"
 NAMES = "runs"  # the array in that file with the names of the runs
 
 
-def covariances(evaluated: Sequence[ScoredRun]) -> dict[str, Floats]:
+def covariances(evaluated: Sequence[ScoredRun], file: str = FILE) -> dict[str, Floats]:
     """The covariance between runs over test examples, for each metric that is a mean over them.
 
-    For runs without predictions it comes from the FILE beside their folders.
+    For runs without predictions it comes from a file beside their folders.
 
     Args:
         evaluated: R runs; those of one setting share their test examples.
+        file: The name of that file.
 
     Returns:
         Metric -> float64 (R, R), ddof = 1. It is NaN between runs of different settings and
         where it is unknown.
 
     Raises:
-        UsageError: A FILE is damaged.
+        UsageError: The file is damaged.
     """
     matrices: dict[str, Floats] = {}
 
@@ -49,17 +50,19 @@ def covariances(evaluated: Sequence[ScoredRun]) -> dict[str, Floats]:
                     own = [row for row in rows if metric in evaluated[row].per_example]
                     terms = [evaluated[row].per_example[metric] for row in own]
                     enter(metric, own, _covariance(terms))
-        elif (source / FILE).is_file():
+        elif (source / file).is_file():
             for metric, block in _kept(
-                source / FILE, tuple(scored.run.path.name for scored in runs)
+                source / file, tuple(scored.run.path.name for scored in runs)
             ):
                 enter(metric, rows, block)
     return matrices
 
 
-def write_covariances(folder: Path, names: Sequence[str], matrices: dict[str, Floats]) -> None:
+def write_covariances(
+    folder: Path, names: Sequence[str], matrices: dict[str, Floats], file: str = FILE
+) -> None:
     """Stores the covariances beside the folders of the named runs."""
-    np.savez_compressed(folder / FILE, **{NAMES: np.array(names)}, **matrices)  # type: ignore[arg-type]
+    np.savez_compressed(folder / file, **{NAMES: np.array(names)}, **matrices)  # type: ignore[arg-type]
 
 
 def _covariance(rows: Sequence[Floats]) -> Floats:

@@ -1,4 +1,4 @@
-"""How well a score tells the run's own images from others, and right predictions from wrong ones.
+"""How well a score tells the run's own images from others.
 
 The own test images are the positive class: a good score is high for them and low for others.
 """
@@ -55,6 +55,37 @@ def auroc(own: ArrayLike, others: ArrayLike) -> float:
     return float((ranks.sum() - len(x) * (len(x) + 1) / 2) / (len(x) * len(y)))
 
 
+def auroc_terms(own: ArrayLike, others: ArrayLike) -> Floats:
+    """A term for each image, own ones first, whose mean is the AUROC: it and its influence.
+
+    The variance of their mean over all images is DeLong's variance of the AUROC, and the
+    covariance of two scores' terms gives that of a difference.
+
+    Formula:
+        A + (N + M)/N (V_i - A)   for an own image; V_i is the share of others below it
+        A + (N + M)/M (W_j - A)   for another; W_j is the share of own ones above it
+
+    Source: DeLong et al. 1988, "Comparing the Areas under Two or More Correlated Receiver
+    Operating Characteristic Curves".
+
+    Args:
+        own: Scores of the own images, shape (N,).
+        others: Scores of the others, shape (M,).
+
+    Returns:
+        Float64, shape (N + M,).
+    """
+    x, y = np.asarray(own, np.float64), np.asarray(others, np.float64)
+    n, m = len(x), len(y)
+    ranks = stats.rankdata(np.concatenate([x, y]))
+    below = (ranks[:n] - stats.rankdata(x)) / m
+    above = 1 - (ranks[n:] - stats.rankdata(y)) / n
+    area = below.mean()
+    terms: Floats = np.concatenate([(n + m) / n * (below - area), (n + m) / m * (above - area)])
+    terms += area
+    return terms
+
+
 def average_precision(positive: ArrayLike, negative: ArrayLike) -> float:
     """The area under precision against recall, in steps: Σ (R_n - R_n-1) P_n over thresholds.
 
@@ -101,27 +132,3 @@ def detection(own_logits: ArrayLike, other_logits: ArrayLike) -> dict[str, float
             f"fpr95_{name}": fpr_at_tpr(own, other),
         }
     return values
-
-
-def augrc(confidence: ArrayLike, correct: ArrayLike) -> float:
-    """The area under the generalised risk coverage curve: the mean risk of an undetected error.
-
-    The generalised risk is the share of images that are accepted and wrong, without division by
-    the share that is accepted; AUGRC is its mean over coverages.
-
-    Formula:
-        (1 - AUROC_f) a (1 - a) + (1 - a)² / 2, with the accuracy a and the AUROC of confidence for
-        right against wrong
-
-    Source: Traub et al. 2024, "Overcoming Common Flaws in the Evaluation of Selective
-    Classification Systems", arXiv:2407.01032.
-
-    Args:
-        confidence: Shape (N,).
-        correct: Whether the prediction is right, shape (N,).
-    """
-    score, right = np.asarray(confidence, np.float64), np.asarray(correct, bool)
-    a = float(right.mean())
-    if a in (0.0, 1.0):
-        return (1 - a) ** 2 / 2
-    return (1 - auroc(score[right], score[~right])) * a * (1 - a) + (1 - a) ** 2 / 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analyze.beyond.evaluations import elsewhere
+from analyze.beyond.elsewhere import beyond
 from analyze.comparison.cells import SCALE_MARK, by_setting, setting_title, within
 from analyze.comparison.report import Report
 from analyze.metrics.predictions import Floats
@@ -28,7 +28,9 @@ class Group:
         comparisons: The rows of this setting in the report's table.
         styles: The style of each loss in the whole report.
         pairs: The rows of this setting in the table of all pairs; None if the report has none.
-        elsewhere: The rows of this setting on other images: see `analyze.beyond.evaluations`.
+        elsewhere: The rows of this setting in the table of other images: see
+            `analyze.beyond.elsewhere`.
+        recalibrated: Its rows in the table of other recalibrations.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Group:
     styles: dict[str, Style]
     pairs: pd.DataFrame | None = None
     elsewhere: pd.DataFrame | None = None
+    recalibrated: pd.DataFrame | None = None
 
     @property
     def losses(self) -> list[str]:
@@ -101,7 +104,7 @@ def groups(report: Report) -> Iterator[Group]:
         option_texts(scored.run.setting, report.options) | {"loss": scored.run.loss}
         for scored in report.evaluated
     )
-    others = elsewhere(report.evaluated, report.reference, report.options)
+    others = beyond(report)
     for number, (setting, rows) in enumerate(by_setting(table, report.options), start=1):
         runs = [report.evaluated[place] for place in rows.index]
         losses = in_order(list(set(rows["loss"])), report.reference)
@@ -113,6 +116,7 @@ def groups(report: Report) -> Iterator[Group]:
             runs={loss: [scored for scored in runs if scored.run.loss == loss] for loss in losses},
             comparisons=within(report.comparisons, setting),
             styles=loss_styles,
-            elsewhere=within(others, setting),
+            elsewhere=within(others.table, setting),
+            recalibrated=within(others.recalibrated, setting),
             pairs=None if report.pairs is None else within(report.pairs, setting),
         )

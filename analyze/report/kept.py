@@ -4,6 +4,7 @@ import itertools
 import shutil
 from pathlib import Path
 
+from analyze.beyond.elsewhere import beyond
 from analyze.comparison.covariance import FILE as COVARIANCES
 from analyze.comparison.covariance import write_covariances
 from analyze.comparison.report import Report
@@ -25,7 +26,7 @@ from analyze.runs.scored import KEPT, write_kept
 _PUBLISHED = {"study", "name", "tuned"}
 # These files alone say why a run is left out.
 _RECORDS = (SUMMARY, METRICS, FAILURE)
-_WRITTEN = {CONFIG, *_RECORDS, KEPT, COVARIANCES}
+_WRITTEN = {CONFIG, *_RECORDS, KEPT, COVARIANCES, SCORED_EVALUATIONS}
 
 
 def write_runs(report: Report, folder: Path) -> None:
@@ -53,6 +54,9 @@ def write_runs(report: Report, folder: Path) -> None:
             write_kept(fresh / names[-1], scored)
     with writing(folder):
         write_covariances(fresh, names, report.covariance)
+        name_of = {s.run.path: name for s, name in zip(report.evaluated, names, strict=True)}
+        for file, (runs, matrices) in beyond(report).covariance.items():
+            write_covariances(fresh, [name_of[s.run.path] for s in runs], matrices, file)
         for out in report.left_out:
             counted = out.diverged or out.unfinished
             if counted and out.setting is not None:
@@ -75,13 +79,17 @@ def check_place(report: Report, folder: Path) -> None:
     ):
         raise UsageError(f"{folder} holds the runs of this report: omit --keep-runs")
     files = [path for path in folder.rglob("*") if not path.is_dir()]
-    others = [path for path in files if path.name not in _WRITTEN or path.is_symlink()]
+    others = [path for path in files if not _is_written(path) or path.is_symlink()]
     strange = others or (folder.exists() and not (folder / COVARIANCES).is_file())
     if strange or folder.is_symlink():
         what = others[0] if others else folder
         raise UsageError(
             f"--keep-runs would replace {what}, which is no kept run: choose another --out"
         )
+
+
+def _is_written(path: Path) -> bool:
+    return path.name in _WRITTEN or path.match("covariances-*.npz")
 
 
 def _unused(folder: Path, name: str) -> str:

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from analyze.beyond.elsewhere import beyond
 from analyze.comparison.cells import main_tables, setting_title
 from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.errors import writing
 from analyze.plots import KINDS, colours, drawn, list_figures
 from analyze.report.documents import latex, markdown
-from analyze.report.elsewhere import found_elsewhere
 from analyze.report.kept import check_place, write_runs
 from analyze.report.page import Figure, render_page
 from analyze.report.published import beside
@@ -54,9 +54,7 @@ def write_report(
     loss_colours = colours(report.runs["loss"].unique())
     texts["index.html"] = render_page(report, figures, loss_colours, command, paper)
     with writing(out):
-        found = found_elsewhere(report)
-        tables = report.tables | ({"elsewhere": found.table} if found else {})
-        for name, table in tables.items():
+        for name, table in (report.tables | beyond(report).tables).items():
             table.to_csv(
                 out / f"{name}.csv", index=False, lineterminator="\n", errors="surrogateescape"
             )

@@ -23,7 +23,7 @@ from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
 from analyze.comparison.tables import option_column
 from analyze.report.answers import MEANINGS, about, answers, title_of
-from analyze.report.elsewhere import found_elsewhere
+from analyze.report.elsewhere import sections
 from analyze.report.published import Published
 from analyze.report.sentences import summarise
 from analyze.runs.purposes import in_order
@@ -61,6 +61,11 @@ class Figure:
     page: int = 1
     losses: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> str:
+        """Its name without the numbers of setting and page."""
+        return re.sub(r"(-\d+)?(-page-\d+)?$", "", self.name)
+
 
 @dataclass(frozen=True)
 class TextTable:
@@ -91,6 +96,8 @@ def render_page(
         Self-contained HTML. Equal reports give identical text.
     """
     environment, sources = page_environment()
+    beside = sections(report)
+    placed = {section.figure for section in beside}
     remembered = next((figure for figure in figures if figure.name == REMEMBERED), None)
 
     def colour_key(loss: str) -> Markup:
@@ -108,12 +115,15 @@ def render_page(
         | {OWN_READING: OWN_READING},
         choices=in_order(list(set(report.losses["loss"])), report.reference),
         remembered=remembered,
-        elsewhere=found_elsewhere(report),
+        sections=beside,
+        figures_of=lambda name: [figure for figure in figures if figure.kind == name],
         summary=summarise(report),
         main_tables=list(main_tables(report)),
         differences_head=DIFFERENCES,
         legend=legend(report),
-        figures=[figure for figure in figures if figure is not remembered],
+        figures=[
+            figure for figure in figures if figure is not remembered and figure.kind not in placed
+        ],
         all_metrics=_all_metrics(report),
         runs=_runs(report),
         method=[*METHOD, *_of_earlier_versions(report.evaluated)],

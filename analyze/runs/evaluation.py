@@ -206,14 +206,15 @@ def _key(run: Run) -> str | None:
         status = path.stat()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return None  # loading the file reports what is wrong with it
-    return repr((_code(), status.st_size, status.st_mtime_ns, sums))
+    return repr((code(), status.st_size, status.st_mtime_ns, sums))
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """Identifies the scoring code: a changed formula must invalidate cached values."""
-    here = Path(__file__).parent
-    sources = [path for room in (here, here.parent / "metrics") for path in room.glob("*.py")]
+    package = Path(__file__).parent.parent
+    rooms = [package / name for name in ("runs", "metrics", "beyond")]
+    sources = [path for room in rooms for path in room.glob("*.py")]
     digest = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
     for path in sorted(sources):
         digest.update(path.read_bytes())

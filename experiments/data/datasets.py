@@ -1,14 +1,16 @@
 """Load a data set, and split, select and label its images for a run.
 
 Images are stored as uint8. Nothing here depends on the loss. The test images are those of the
-data set. The training images go through these steps, which depend on ``data_seed`` alone:
+data set, less the classes left out. The training images go through these steps, which depend on
+``data_seed`` alone:
 
-1. ``--val-size`` holds out validation images, stratified by the original labels.
-2. ``--imbalance`` makes the classes long-tailed, and ``--train-size`` draws a stratified subset.
+1. ``--hold-out-classes`` leaves out classes, of training and test images.
+2. ``--val-size`` holds out validation images, stratified by the original labels.
+3. ``--imbalance`` makes the classes long-tailed, and ``--train-size`` draws a stratified subset.
    Both use the original labels.
-3. ``--train-labels`` replaces the labels, ``--label-noise`` changes some of them, and
+4. ``--train-labels`` replaces the labels, ``--label-noise`` changes some of them, and
    ``--unlabelled`` hides some, in this order.
-4. ``--class-weights`` counts the labels that result.
+5. ``--class-weights`` counts the labels that result.
 
 Validation and test images keep their original labels.
 """
@@ -27,7 +29,7 @@ from torch import Tensor
 from analyze.errors import UsageError
 from experiments.catalogue import DATASETS
 from experiments.config import RunConfig
-from experiments.data import class_weights, label_file, labels, selection
+from experiments.data import class_weights, label_file, labels, open_set, selection
 from experiments.machine.fingerprint import fingerprint
 from experiments.randomness import Stream
 
@@ -112,10 +114,10 @@ def load(config: RunConfig) -> Data:
     Raises:
         UsageError: if data or labels are missing, damaged, or too few for the split.
     """
-    source: Source = pkgutil.resolve_name(DATASETS[config.dataset].load)(config)
+    source, _ = published(config)
     train, val = split(source.train, config.val_size, config.data_seed)
-    published = select(train, source.classes, config)
-    train, notes = _relabelled(published, len(source.train), source.classes, config)
+    chosen = select(train, source.classes, config)
+    train, notes = _relabelled(chosen, len(source.train), source.classes, config)
     human = None
     if path := config.test_probabilities:
         human = _test_probabilities(path, len(source.test), source.classes)
@@ -124,6 +126,36 @@ def load(config: RunConfig) -> Data:
     weights = class_weights.resolve(config.class_weights, train.targets, source.classes)
     remarks = source.remarks + _missing(train.targets, source.classes)
     return Data(train, val, source.test, source.classes, mean, std, weights, human, notes, remarks)
+
+
+def published(config: RunConfig) -> tuple[Source, Tensor]:
+    """The data set of a run without the classes that it leaves out, and their test images.
+
+    Returns:
+        The data set, and pixels of the test images of the classes left out: uint8, (M, C, H, W).
+
+    Raises:
+        UsageError: if the data are missing or damaged, or lack one of these classes.
+    """
+    source: Source = pkgutil.resolve_name(DATASETS[config.dataset].load)(config)
+    if not config.hold_out_classes:
+        return source, source.test.pixels[:0]
+    left_out = open_set.positions(config.hold_out_classes, source.classes)
+    train, test = (
+        _without(images, left_out, len(source.classes)) for images in (source.train, source.test)
+    )
+    others = torch.isin(source.test.targets, torch.tensor(left_out))
+    names = tuple(name for i, name in enumerate(source.classes) if i not in left_out)
+    return Source(train, test, names, source.remarks), source.test.pixels[others]
+
+
+def _without(images: Images, left_out: list[int], classes: int) -> Images:
+    """The images of all other classes, which are numbered anew."""
+    kept = [c for c in range(classes) if c not in left_out]
+    renumbered = torch.full((classes,), -1).scatter(0, torch.tensor(kept), torch.arange(len(kept)))
+    targets = renumbered[images.targets]
+    images = Images(images.pixels, targets, images.index)
+    return images.take((targets >= 0).nonzero()[:, 0])
 
 
 def split(images: Images, val_size: float, split_seed: int) -> tuple[Images, Images]:

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import os
-import pkgutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from analyze.errors import UsageError, writing
 from analyze.runs.format import CONFIG, EVALUATIONS, SUMMARY, WEIGHTS, read_json
 from experiments.catalogue import DATASETS
 from experiments.config import RunConfig
+from experiments.data import datasets
+from experiments.data.datasets import Data, Source
 from experiments.evaluation import others
 from experiments.evaluation.others import Others, What
 from experiments.machine import hardware, locks
 from experiments.machine.fingerprint import fingerprint
 from experiments.machine.progress import Progress
-from experiments.training import models
+from experiments.training import criterion, models
+
+Floats = NDArray[np.float32]
 
 _BATCH = 500
 _SIDES = {"digits": 8, "cifar10": 32, "cifar100": 32}  # of data sets that are not the user's own
@@ -71,19 +76,23 @@ def evaluate(folders: Sequence[Path], whats: Sequence[What], data_dir: Path) -> 
     hardware.use_threads(0, 1)
     with Progress("evaluating", len(whats) * len(folders)) as progress:
         weights = {folder: fingerprint(_weights(folder)) for folder in folders}
-        test = cache(_test_images)
+        published = lru_cache(2)(datasets.published)
         for what in whats:
             # All runs on some images, then the next: the images are made once, and one set at a
             # time is in memory.
-            images = _Made(what, data_dir, test)
+            images = _Made(what, data_dir, published)
             for folder in folders:
                 with locks.alone(folder / EVALUATIONS / ".lock"):
                     described = _described(folder)
                     found = images.of(folder, described)
+                    read = _own_reading(described) if found.targets is not None else None
                     key = f"{found.sha256()} {weights[folder]}"
+                    key += f" {described['reading']}" if read else ""
                     if not _is_there(_place(folder, what), key):
                         network = models.restore(folder, described, str(folder))
                         arrays = _predicted(network, found, described)
+                        if read:
+                            arrays["log_probs"] = read(arrays["logits"])
                         arrays |= {"what": np.array(what.text), "key": np.array(key)}
                         _write(_place(folder, what), arrays)
                 progress.advance(1)
@@ -95,38 +104,75 @@ class _Made:
     Args:
         what: which images.
         data_dir: folder to which images are downloaded.
-        test: gives the test images of a data set.
+        published: gives the data set of a run.
     """
 
     def __init__(
-        self, what: What, data_dir: Path, test: Callable[[str, Path, int], Others]
+        self,
+        what: What,
+        data_dir: Path,
+        published: Callable[[RunConfig], tuple[Source, Tensor]],
     ) -> None:
-        self.what, self.data_dir, self.test = what, data_dir, test
+        self.what, self.data_dir, self.published = what, data_dir, published
         self._made: dict[tuple[Any, ...], Others] = {}
 
     def of(self, folder: Path, described: dict[str, Any]) -> Others:
         """The images for a run, given the content of its config.json."""
-        options, side = described["config"], _side(folder, described)
-        key: tuple[Any, ...] = (side, len(described["mean"]), tuple(described["classes"]))
-        if self.what.kind == "corruption":
-            source = (options["dataset"], Path(options.get("data_dir", "data")), side)
-            key = (*key, *source)
-            if key not in self._made:
-                self._made[key] = others.corrupted(self.what, self.test(*source))
-        elif key not in self._made:
-            side, channels, classes = key
-            self._made[key] = others.load(self.what, side, channels, classes, self.data_dir)
+        side, what = _side(folder, described), self.what
+        of_data_set = what.kind == "corruption" or what.argument == others.HELD_OUT
+        config = _data_options(described, side) if of_data_set else None
+        key = (side, len(described["mean"]), tuple(described["classes"]), config)
+        if key not in self._made:
+            self._made[key] = self._make(folder, described, key)
         return self._made[key]
 
+    def _make(self, folder: Path, described: dict[str, Any], key: tuple[Any, ...]) -> Others:
+        side, channels, classes, config = key
+        what, options = self.what, described["config"]
+        if config is None:
+            if what.argument == options["dataset"]:
+                raise UsageError(f"--on {what.text}: {folder} has these images' classes itself")
+            return others.load(what, side, channels, classes, self.data_dir)
+        source, held_out = self.published(config)
+        if what.kind == "corruption":
+            test = source.test
+            parts = (tensor.numpy() for tensor in (test.pixels, test.targets, test.index))
+            return others.corrupted(what, Others(*parts))
+        if not len(held_out):
+            raise UsageError(f"--on {what.text}: {folder} was trained with all classes")
+        return Others(held_out.numpy(), None, np.arange(len(held_out)))
 
-def _test_images(dataset: str, data_dir: Path, side: int) -> Others:
-    """The test images of a data set, in its order."""
-    options: dict[str, Any] = {"dataset": dataset, "data_dir": data_dir}
-    if DATASETS[dataset].own:
-        options["image_size"] = side
-    source = pkgutil.resolve_name(DATASETS[dataset].load)(RunConfig.from_options(options))
-    images = source.test
-    return Others(images.pixels.numpy(), images.targets.numpy(), images.index.numpy())
+
+def _data_options(described: dict[str, Any], side: int) -> RunConfig:
+    """Those options of a run that say which test images it has."""
+    options = described["config"]
+    names = ("dataset", "data_dir", "hold_out_classes")
+    chosen = {name: options[name] for name in names if name in options}
+    if DATASETS[options["dataset"]].own:
+        chosen["image_size"] = side
+    return RunConfig.from_options(chosen)
+
+
+def _own_reading(described: dict[str, Any]) -> Callable[[Floats], Floats] | None:
+    """Reads logits as the loss of a run does; None if that is by softmax or not at all."""
+    if described.get("reading") in ("softmax", None):
+        return None
+    config = RunConfig.from_options(described["config"])
+    loss = criterion.create(config, _data(replace(config, loss="ce")))
+    if any(True for _ in loss.parameters()):
+        return None  # what such a loss has learnt is not kept
+
+    def read(logits: Floats) -> Floats:
+        rows = loss.log_probs(torch.from_numpy(logits))
+        assert rows is not None
+        return rows.float().numpy()
+
+    return read
+
+
+@lru_cache(2)
+def _data(config: RunConfig) -> Data:
+    return datasets.load(config)
 
 
 def _weights(folder: Path) -> Path:

@@ -19,6 +19,7 @@ from experiments.values import expanded
 
 _CHUNK = 500  # images that are corrupted at once
 MADE = 2000  # images of each kind that is made here
+HELD_OUT = "held-out"  # test images of the classes that a run left out
 TEXTURES = ("brick", "grass", "gravel")
 Pixels = NDArray[np.uint8]
 
@@ -41,7 +42,7 @@ class What:
     @property
     def name(self) -> str:
         """A short name, for files and tables: that of the folder, or of the images."""
-        named = self.kind == "corruption" or self.argument in NAMED
+        named = self.kind == "corruption" or self.argument in (*NAMED, HELD_OUT)
         return self.argument if named else Path(self.argument).resolve().name
 
 
@@ -58,9 +59,9 @@ def parse(text: str) -> list[What]:
             for corruption, severity in _corruptions(text, argument)
         ]
     if kind not in ("folder", "ood") or not colon or not argument:
-        named = "|".join(NAMED)
+        named = "|".join([*NAMED, HELD_OUT])
         raise UsageError(f"--on {text}: expected corruptions, folder:DIR, ood:DIR or ood:{named}")
-    if kind == "folder" or argument not in NAMED:
+    if kind == "folder" or argument not in (*NAMED, HELD_OUT):
         argument = str(expanded("--on", argument))
         if not Path(argument).is_dir():
             raise UsageError(f"--on {text}: no such folder")

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from analyze.errors import UsageError
 from analyze.runs import format as files
-from experiments.config import RunConfig, neutral_values
+from experiments.config import RunConfig
 from experiments.machine import locks
+from experiments.options import neutral_values
 from experiments.runs import checkpoint, loss_source, provenance, tensors, tracking
 
 # Entries of config.json on the data, which must be the same when a run resumes.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyze.errors import UsageError
-from experiments import config
 from experiments.config import RunConfig
+from experiments.options import convert
 from experiments.study import sweep_file
 from experiments.study.sweep_file import Choice
 from experiments.values import expanded
@@ -49,7 +49,7 @@ class Study:
     def locate(self, run: RunConfig, option: str) -> str:
         """Where the value of an option of a run is written; the study's name if nowhere."""
         for choice in self.parameters.get(option, ()):
-            if config.convert(option, choice.value) == getattr(run, option):
+            if convert(option, choice.value) == getattr(run, option):
                 return choice.where
         return self.name
 

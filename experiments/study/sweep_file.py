@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from analyze.errors import UsageError, writing
-from experiments import config
 from experiments.config import RunConfig
+from experiments.options import kinds, marks
 from experiments.values import Mark
 
 # Keys of a file that do not change which runs there are.
@@ -210,8 +210,8 @@ def _choices(
 
 def _value(loader: yaml.SafeLoader, option: str, where: str, node: yaml.Node) -> Any:  # noqa: ANN401
     """Read a text, number or boolean; for options that accept it, also a list of them."""
-    kind = config.kinds().get(option)
-    if isinstance(node, yaml.SequenceNode) and Mark.LIST in config.marks(option):
+    kind = kinds().get(option)
+    if isinstance(node, yaml.SequenceNode) and Mark.LIST in marks(option):
         items = [_scalar(loader, option, list, where, item) for item in node.value]
         if items and all(isinstance(item, str | int | float) for item in items):
             return items

@@ -15,8 +15,8 @@ from analyze.errors import UsageError
 from analyze.metrics.table import METRICS, is_scale_bound
 from analyze.runs.format import CONFIG, SCALELESS, SUMMARY, read_json
 from analyze.runs.tuned import Tuned, name_of
-from experiments import config
 from experiments.config import RunConfig
+from experiments.options import convert
 from experiments.runs.state import State
 from experiments.study.board import StudyStatus
 from experiments.study.grid import Study
@@ -189,7 +189,7 @@ class Tuning:
         return next(
             choice
             for choice in self.study.parameters[option]
-            if str(config.convert(option, choice.value)) == text
+            if str(convert(option, choice.value)) == text
         )
 
 

@@ -24,8 +24,9 @@ from torch.nn import functional as F
 from analyze.errors import UsageError
 from analyze.runs.format import WEIGHTS
 from experiments import catalogue
-from experiments.config import RunConfig, neutral_values
+from experiments.config import RunConfig
 from experiments.errors import first_line
+from experiments.options import neutral_values
 from experiments.training import heads
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from analyze.errors import UsageError
 from experiments.command_line import parse
-from experiments.config import BOOKKEEPING, RunConfig
+from experiments.config import RunConfig
+from experiments.options import BOOKKEEPING
 from experiments.study import grid as studies
 from experiments.values import parse_milestones
 

@@ -5,7 +5,7 @@ The name of a figure is that of its file, with hyphens.
 
 from importlib import import_module
 
-from analyze.plots import other_images, shift
+from analyze.plots.beyond import errors_found, other_images, recalibrations, shift
 from analyze.plots.kind import Kind
 
 _FILES = (  # in reading order
@@ -23,6 +23,5 @@ _FILES = (  # in reading order
 )
 KINDS: tuple[Kind, ...] = (
     *(import_module(f"{__name__}.{file}").KIND for file in _FILES),
-    shift.KIND,
-    other_images.KIND,
+    *(module.KIND for module in (shift, other_images, errors_found, recalibrations)),
 )

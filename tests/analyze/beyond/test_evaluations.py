@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from analyze_runs import predictions, write_run
 
-from analyze.beyond.evaluations import elsewhere, evaluated_elsewhere
+from analyze.beyond.elsewhere import beyond
+from analyze.beyond.evaluations import TEST, evaluations
 from analyze.comparison.report import build_report
 from analyze.metrics.detection import detection
 from analyze.report.elsewhere import found_elsewhere

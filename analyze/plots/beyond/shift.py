@@ -1,11 +1,9 @@
 """Accuracy and calibration as generated corruptions become more severe."""
 
-import re
-
 import numpy as np
 from matplotlib.figure import Figure
 
-from analyze.beyond.evaluations import CORRUPTIONS
+from analyze.beyond.evaluations import severity
 from analyze.metrics.predictions import Floats
 from analyze.plots.curves import band, line
 from analyze.plots.group import Group
@@ -53,9 +51,8 @@ def _severities(group: Group) -> dict[int, str]:
     """The severities, with the name of the mean over corruptions at each."""
     if group.elsewhere is None:
         return {}
-    names = {name for name in group.elsewhere["images"] if name.startswith(CORRUPTIONS)}
-    found = {int(re.search(r"severity (\d)", name)[1]): name for name in names}  # type: ignore[index]
-    return dict(sorted(found.items()))
+    found = {severity(name): name for name in group.elsewhere["images"].unique()}
+    return dict(sorted((number, name) for number, name in found.items() if number))
 
 
 def _curve(group: Group, loss: str, measure: str) -> tuple[Floats, Floats]:
@@ -66,10 +63,10 @@ def _curve(group: Group, loss: str, measure: str) -> tuple[Floats, Floats]:
     ].set_index("images")
     clean = group.values(loss, measure)
     rows = [(0, mean(clean), float(np.std(clean, ddof=1)) if len(clean) > 1 else 0.0)]
-    for severity, name in _severities(group).items():
+    for number, name in _severities(group).items():
         if name in table.index:
             row = table.loc[name]
-            rows.append((severity, row["mean"], np.nan_to_num(row["sd"])))
+            rows.append((number, row["mean"], np.nan_to_num(row["sd"])))
     if len(rows) < 2:
         return np.empty(0), np.empty((0, 0))
     severities, means, sds = np.array(rows, dtype=float).T
