@@ -142,8 +142,10 @@ def structured_matrix(logits: Floats, targets: Integers, temperature: float) -> 
         ImportError: probmetrics is not installed.
     """
     from probmetrics.calibrators import get_calibrator
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    # Runs are scored one per core: threads of torch would wait for each other.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         fitted = get_calibrator("sms", sms_print_init_info=False)
         fitted.fit(special.softmax(logits, axis=1), targets)

@@ -128,7 +128,7 @@ def _errors(report: Report) -> Section | None:
         report,
         table[table["measure"].isin(measures)],
         ("errors-found", "Which errors are found", "errors-found"),
-        "Whether confidence, the largest probability, tells right predictions from wrong ones. And "
+        "Whether confidence, the largest probability, tells right predictions from wrong. And "
         "conformal sets of classes: made on validation images, to hold the true class for 90% of "
         "images like these.",
         ("auroc_errors", "augrc"),
