@@ -42,7 +42,14 @@ class RunConfig(Options):
         values.parse_class_weights(self.class_weights)
         values.parse_head(self.head)
         values.check_teacher(self)
-        values.check_held_out(self)
+        self._check_left_out_classes()
+
+    def _check_left_out_classes(self) -> None:
+        """Refuse files of labels, which have the classes that are left out."""
+        text = "left alone with --hold-out-classes, since its file has all classes"
+        for name in ("train_labels", "test_probabilities"):
+            if self.hold_out_classes:
+                Rule(text, lambda v: not v).require(name, getattr(self, name))
 
     @property
     def data_seed(self) -> int:

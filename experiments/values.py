@@ -117,14 +117,6 @@ def check_teacher(options: Any) -> None:  # noqa: ANN401 (a RunConfig)
         Rule(text, lambda v: not v).require(name, getattr(options, name))
 
 
-def check_held_out(options: Any) -> None:  # noqa: ANN401 (a RunConfig)
-    """Files of labels have a row for each published image, so they know the classes left out."""
-    if options.hold_out_classes:
-        text = "left alone with --hold-out-classes, since its file has all classes"
-        for name in ("train_labels", "test_probabilities"):
-            Rule(text, lambda v: not v).require(name, getattr(options, name))
-
-
 def data_seed(split_seed: int, seed: int) -> int:
     """The seed of the choices of images and labels: ``split_seed``, or ``seed`` for -1."""
     return seed if split_seed == -1 else split_seed

@@ -18,13 +18,12 @@ from analyze.comparison.report import Report
 from analyze.comparison.statistics import interval
 from analyze.comparison.variances import crossed, over_seeds
 from analyze.errors import UsageError
+from analyze.metrics.beyond.recalibration import METHODS
 from analyze.metrics.predictions import Floats
-from analyze.metrics.recalibration import METHODS
 from analyze.runs.run import option_texts
 from analyze.runs.scored import ScoredRun
 from analyze.runs.sources.parallel import map_processes
 
-SINGLE = ("accuracy", "nll", "nll_ts", "ece", "ece_ts")  # measures of one corruption shown
 COLUMNS = ["images", "measure", "loss", "seeds", "mean", "sd", "difference", "low", "high"]
 RECALIBRATED = [
     *("images", "method", "loss", "seeds", "nll", "ece"),
@@ -94,7 +93,7 @@ def _beyond(report: Report) -> Beyond:
             ]
             for setting in settings(single, {}):
                 first = option_texts(setting.setting, report.options) | {"images": name}
-                rows += [first | row for row in _rows(setting, report.reference, SINGLE)]
+                rows += [first | row for row in _rows(setting, report.reference)]
     return Beyond(
         pd.DataFrame(rows, columns=[*report.options, *COLUMNS]),
         pd.DataFrame(recalibrated, columns=[*report.options, *RECALIBRATED]),
@@ -119,15 +118,12 @@ def _as_run(run: ScoredRun, evaluated: Evaluated) -> ScoredRun:
     )
 
 
-def _rows(
-    setting: Setting, reference: str, measures: Sequence[str] = ()
-) -> Iterator[dict[str, Any]]:
+def _rows(setting: Setting, reference: str) -> Iterator[dict[str, Any]]:
     by_loss = {loss: _runs(setting, loss) for loss in setting.losses}
     names = dict.fromkeys(name for run in setting.runs for name in run.metrics)
     for measure in names:
-        of_method = measure.endswith("_gain") or measure.rpartition("_")[2] in METHODS
-        if of_method or (measures and measure not in measures):
-            continue
+        if measure.endswith("_gain") or measure.rpartition("_")[2] in METHODS:
+            continue  # these are in the table of recalibrations
         for loss, runs in by_loss.items():
             values = [run.metrics[measure] for run in runs if measure in run.metrics]
             if values:

@@ -23,6 +23,7 @@ GENERATED = "generated"  # starts the name of corrupted images, which are made h
 CORRUPTIONS = "corruptions, severity"  # starts the name of all corruptions of a severity
 TEST = "test images"
 TERMS = "terms.npz"
+SINGLE = ("accuracy", "nll", "nll_ts", "ece", "ece_ts")  # measures stored of each corruption
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Evaluated:
         measures: Measure -> value.
         images: Identifies the images.
         size: The number of images, each counted once if it comes with several corruptions.
-        single: For corruptions, the measures on each of them.
+        single: For corruptions, some measures on each of them: SINGLE.
         terms: Measure -> terms of the images, whose mean it is, float32 as they are stored; {} for
             a run that was kept.
     """
@@ -133,8 +134,12 @@ def _evaluated(scorer: Scorer, paths: Sequence[Path]) -> Evaluated:
     terms = {
         name: np.mean([t[name] for t in every], axis=0) for name in every[0] if name in common
     }
-    single = each if len(each) > 1 else {}
+    single = {} if len(each) < 2 else {name: _few(measures) for name, measures in each.items()}
     return Evaluated(means, " ".join(images), size, single, _stored_as(terms))
+
+
+def _few(measures: Mapping[str, float]) -> dict[str, float]:
+    return {name: measures[name] for name in SINGLE if name in measures}
 
 
 def _stored_as(terms: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -183,7 +188,7 @@ def _store(place: Path, found: Mapping[str, Evaluated], keys: Mapping[str, objec
     with suppress(OSError):  # a folder that cannot be written is scored anew each time
         place.mkdir(exist_ok=True)
         np.savez(place / TERMS, **arrays)  # type: ignore[arg-type]
-        text = json.dumps(entries, indent=1, sort_keys=True)
+        text = json.dumps(entries, indent=1)
         (place / SCORED_EVALUATIONS).write_text(text, encoding="utf-8")
 
 

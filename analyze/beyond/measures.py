@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from analyze.metrics import binned, detection, recalibration
+from analyze.metrics import binned
+from analyze.metrics.beyond import detection, recalibration
+from analyze.metrics.beyond.conformal import conformal
+from analyze.metrics.beyond.failures import failures
 from analyze.metrics.calibration import fit_temperature, metrics_of, per_example
-from analyze.metrics.conformal import conformal
-from analyze.metrics.failures import failures
 from analyze.metrics.predictions import Floats, Integers, Scores, score
 from analyze.metrics.table import METRICS
 from analyze.runs.archive import Predictions, load_predictions

@@ -17,6 +17,8 @@ from analyze.metrics.table import is_scale_bound, of_column
 from analyze.runs.run import as_text
 from analyze.runs.scored import ScoredRun
 
+LOST = 1e-6  # of the covariances, which are float32: smaller differences of them are rounding
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -227,5 +229,5 @@ def _of_differences(runs: Floats, paired: Sequence[tuple[int, int]]) -> Floats |
     """
     a, b = np.array(paired).T
     result = runs[np.ix_(a, a)] - runs[np.ix_(a, b)] - runs[np.ix_(b, a)] + runs[np.ix_(b, b)]
-    lost = np.abs(result).max() < 1e-12 * np.trace(runs[np.ix_(a, a)] + runs[np.ix_(b, b)])
+    lost = np.abs(result).max() < LOST * np.trace(runs[np.ix_(a, a)] + runs[np.ix_(b, b)])
     return None if np.isnan(result).any() or (lost and result.any()) else result

@@ -3,42 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from analyze.beyond.elsewhere import beyond
 from analyze.beyond.evaluations import GENERATED, TEST, severity
 from analyze.comparison.cells import by_setting, setting_title
 from analyze.comparison.report import Report
-from analyze.metrics.conformal import SCORES as SETS
-from analyze.metrics.failures import COVERAGES
-from analyze.metrics.recalibration import TITLES
-from analyze.metrics.table import heading
-from analyze.runs.purposes import in_order
-
-_SCORES = {
-    "msp": "largest probability",
-    "maxlogit": "largest logit",
-    "entropy": "entropy",
-    "energy": "energy",
-}
-_KINDS = {
-    "auroc": "AUROC %",
-    "aupr_own": "AUPR %, own images positive",
-    "aupr_other": "AUPR %, other images positive",
-    "fpr95": "FPR % at 95% TPR",
-    "coverage": "coverage %",
-    "size": "set size",
-}
-_NAMED = {
-    "auroc_errors": "AUROC % of right against wrong",
-    "augrc": "AUGRC %",
-    **{f"accuracy_at_{c}": f"accuracy % at {c}% coverage" for c in COVERAGES},
-    **{f"{m}_refinement": f"refinement of {heading(m)}" for m in ("nll", "brier")},
-    **{f"{m}_miscalibration": f"miscalibration of {heading(m)}" for m in ("nll", "brier")},
-    **{f"{m}_miscalibration_ts": f"miscalibration of {heading(m)} at T" for m in ("nll", "brier")},
-}
-_PLAIN = ("nll", "size", "brier")  # start the names of measures that are no fractions of images
+from analyze.metrics.beyond.conformal import SCORES as SETS
+from analyze.metrics.beyond.failures import COVERAGES
+from analyze.metrics.beyond.recalibration import TITLES
+from analyze.report.measures import cell, ends, gain_sentence, measure_title, number, sentence
 
 
 @dataclass(frozen=True)
@@ -48,9 +22,9 @@ class Table:
     Attributes:
         id: Its anchor in the page.
         caption: What it shows.
-        head: The column headings; the first `words` are no numbers.
-        rows: The rows, with the loss in column `words - 1`.
-        words: The number of columns that are no numbers.
+        head: The column headings.
+        rows: The rows.
+        words: The number of columns that are no numbers; the last of them is the loss.
     """
 
     id: str
@@ -145,23 +119,23 @@ def _recalibrations(report: Report) -> Section | None:
     for setting, rows in by_setting(table[table["images"] == TEST], report.options):
         title = setting_title(setting)
         for method, some in rows.groupby("method", sort=False):
-            sentences.append(_gain_sentence(str(method), title, some))
+            sentences.append(gain_sentence(str(method), title, some))
     head = [*report.options, "images", "method", "loss", "seeds", "NLL", "minus that at T"]
     head += ["95% interval", "ECE %", "minus that at T, points", "95% interval", "changed %"]
     rows_ = [
         [
             *(row[option] for option in report.options),
             row["images"],
-            TITLES[row["method"]] + _changes(row["changed"]),
+            TITLES[row["method"]] + " ‡" * (row["changed"] > 0),
             row["loss"],
             str(row["seeds"]),
-            _number(row["nll"], 1, 4),
-            _number(row["nll_minus_t"], 1, 4, "+"),
-            _ends(row["nll_low"], row["nll_high"], 1, 4),
-            _number(row["ece"], 100, 2),
-            _number(row["ece_minus_t"], 100, 2, "+"),
-            _ends(row["ece_low"], row["ece_high"], 100, 2),
-            _number(row["changed"], 100, 2),
+            number(row["nll"], 1, 4),
+            number(row["nll_minus_t"], 1, 4, "+"),
+            ends(row["nll_low"], row["nll_high"], 1, 4),
+            number(row["ece"], 100, 2),
+            number(row["ece_minus_t"], 100, 2, "+"),
+            ends(row["ece_low"], row["ece_high"], 100, 2),
+            number(row["changed"], 100, 2),
         ]
         for row in table.to_dict("records")
     ]
@@ -210,7 +184,7 @@ def _section(
                 some = of_images[of_images["measure"] == measure]
                 if len(some):
                     named = f"{images}, {where}" if where else str(images)
-                    sentences.append(_sentence(named, measure, some, report.reference))
+                    sentences.append(sentence(named, measure, some, report.reference))
     present = [m for m in measures if (table["measure"] == m).any()]
     head = [*report.options, "images", "loss", "seeds", *map(measure_title, present)]
     rows_ = list(_wide(table, report.options, present))
@@ -236,102 +210,5 @@ def _wide(
             first["images"],
             str(losses),
             str(first["seeds"]),
-            *(_cell(by_measure.get(measure)) for measure in measures),
+            *(cell(by_measure.get(measure)) for measure in measures),
         ]
-
-
-def _cell(row: dict[str, object] | None) -> str:
-    """A mean with its standard deviation, marked where its interval leaves out the reference."""
-    if row is None:
-        return ""
-    measure = str(row["measure"])
-    scale, digits = (1, 3) if measure.startswith(_PLAIN) else (100, 2)
-    text = _number(float(row["mean"]), scale, digits)  # type: ignore[arg-type]
-    if not pd.isna(row["sd"]):
-        text += f" ± {_number(float(row['sd']), scale, digits)}"  # type: ignore[arg-type]
-    side = _side(measure, row)
-    return f"{text} {side}" if side else text
-
-
-def _side(measure: str, row: dict[str, object]) -> str:
-    low, high = float(row["low"]), float(row["high"])  # type: ignore[arg-type]
-    if measure.startswith("coverage") or not (low > 0 or high < 0):
-        return ""
-    higher_is_better = measure.startswith(("accuracy", "auroc", "aupr"))
-    return "▲" if (low > 0) == higher_is_better else "▼"
-
-
-def _sentence(where: str, measure: str, rows: pd.DataFrame, reference: str) -> str:
-    """Which losses differ from the reference, by intervals that exclude 0."""
-    scale, digits, unit = (1, 3, "") if measure.startswith(_PLAIN) else (100, 1, "%")
-    by_loss = {row["loss"]: row for row in rows.to_dict("records")}
-    means = [row["mean"] for row in by_loss.values()]
-    title = measure_title(measure).replace(" %", "")
-    ends = f"{scale * min(means):.{digits}f} to {scale * max(means):.{digits}f}{unit}"
-    sides = {
-        "higher": [loss for loss, row in by_loss.items() if row["low"] > 0],
-        "lower": [loss for loss, row in by_loss.items() if row["high"] < 0],
-    }
-    told = [
-        f"{side} than {reference}'s for "
-        + ", ".join(
-            f"{loss} ({scale * by_loss[loss]['difference']:+.{digits}f}, "
-            f"{scale * by_loss[loss]['low']:+.{digits}f} to "
-            f"{scale * by_loss[loss]['high']:+.{digits}f})"
-            for loss in in_order(losses)
-        )
-        for side, losses in sides.items()
-        if losses
-    ]
-    if not told:
-        return f"{where}: {title} {ends}; no interval of a difference from {reference} excludes 0."
-    return f"{where}: {title} {ends}; {'; '.join(told)}. Intervals are uncorrected."
-
-
-def _gain_sentence(method: str, where: str, rows: pd.DataFrame) -> str:
-    by_loss = {row["loss"]: row for row in rows.to_dict("records")}
-    sides = {
-        "lower": [loss for loss, row in by_loss.items() if row["nll_high"] < 0],
-        "higher": [loss for loss, row in by_loss.items() if row["nll_low"] > 0],
-    }
-    told = [
-        f"{side} than at T for "
-        + ", ".join(f"{loss} ({by_loss[loss]['nll_minus_t']:+.4f})" for loss in in_order(losses))
-        for side, losses in sides.items()
-        if losses
-    ]
-    start = ", ".join(filter(None, (TITLES[method], where)))
-    if not told:
-        return f"{start}: no interval of its NLL minus that at T excludes 0."
-    return f"{start}: NLL {'; '.join(told)}. Intervals are uncorrected."
-
-
-def measure_title(measure: str) -> str:
-    """The name of a measure for readers.
-
-    Example:
-        >>> measure_title("fpr95_energy"), measure_title("nll_ts"), measure_title("size_aps")
-        ('FPR % at 95% TPR, by energy', 'NLL at T', 'set size, APS')
-    """
-    if measure in _NAMED:
-        return _NAMED[measure]
-    kind, _, score = measure.rpartition("_")
-    if score in _SCORES:
-        return f"{_KINDS[kind]}, by {_SCORES[score]}"
-    if score in SETS:
-        return f"{_KINDS[kind]}, {score.upper()}"
-    return heading(measure)
-
-
-def _changes(share: float) -> str:
-    return " ‡" if share > 0 else ""
-
-
-def _ends(low: float, high: float, scale: float, digits: int) -> str:
-    if np.isnan(low):
-        return ""
-    return f"{_number(low, scale, digits, '+')} to {_number(high, scale, digits, '+')}"
-
-
-def _number(value: float, scale: float, digits: int, sign: str = "") -> str:
-    return "" if pd.isna(value) else f"{scale * value:{sign}.{digits}f}"

@@ -41,6 +41,7 @@ def write_runs(report: Report, folder: Path) -> None:
         UsageError: The folder cannot be written, or holds other files or the runs of this report.
     """
     check_place(report, folder)
+    others = beyond(report).covariance  # stores in the runs' folders what it scores
     fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -55,7 +56,7 @@ def write_runs(report: Report, folder: Path) -> None:
     with writing(folder):
         write_covariances(fresh, names, report.covariance)
         name_of = {s.run.path: name for s, name in zip(report.evaluated, names, strict=True)}
-        for file, (runs, matrices) in beyond(report).covariance.items():
+        for file, (runs, matrices) in others.items():
             write_covariances(fresh, [name_of[s.run.path] for s in runs], matrices, file)
         for out in report.left_out:
             counted = out.diverged or out.unfinished
@@ -108,7 +109,10 @@ def _copy_records(source: Path, folder: Path) -> None:
     write_json(folder / CONFIG, described)
     if (scored := source / EVALUATIONS / SCORED_EVALUATIONS).is_file():
         (folder / EVALUATIONS).mkdir()
-        shutil.copyfile(scored, folder / EVALUATIONS / SCORED_EVALUATIONS)
+        entries = load_json(scored)
+        for entry in entries.values():
+            entry.pop("key", None)  # it identifies logits that are not kept
+        write_json(folder / EVALUATIONS / SCORED_EVALUATIONS, entries)
     for name in _RECORDS:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)

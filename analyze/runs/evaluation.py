@@ -214,7 +214,7 @@ def code() -> str:
     """Identifies the scoring code: a changed formula must invalidate cached values."""
     package = Path(__file__).parent.parent
     rooms = [package / name for name in ("runs", "metrics", "beyond")]
-    sources = [path for room in rooms for path in room.glob("*.py")]
+    sources = [path for room in rooms for path in room.rglob("*.py")]
     digest = hashlib.sha256(f"{np.__version__} {scipy.__version__}".encode())
     for path in sorted(sources):
         digest.update(path.read_bytes())

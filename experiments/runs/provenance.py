@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -35,8 +36,11 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, the libraries and this package."""
-    installed = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    """Versions of Python, this package, and those of the libraries that are installed."""
+    installed = {}
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
     installed["python"] = platform.python_version()
     if (own := _own_version()) is not None:
         installed[_PACKAGE] = own

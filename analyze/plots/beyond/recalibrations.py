@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analyze.beyond.evaluations import TEST
-from analyze.metrics.recalibration import METHODS, TITLES
+from analyze.metrics.beyond.recalibration import METHODS, TITLES
 from analyze.plots.beyond.dots import Row, dots
 from analyze.plots.group import Group
 from analyze.plots.kind import Kind

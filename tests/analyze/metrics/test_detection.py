@@ -1,12 +1,11 @@
-"""Measures of detection and of failures, against scikit-learn and by hand."""
+"""Measures of detection, against scikit-learn."""
 
 import numpy as np
 import pytest
 from scipy import special
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from analyze.metrics.detection import (
-    augrc,
+from analyze.metrics.beyond.detection import (
     auroc,
     average_precision,
     detection,
@@ -62,29 +61,3 @@ def test_all_measures_of_all_scores():
     assert len(values) == 16
     assert values["auroc_msp"] > 0.5
     assert all(0 <= value <= 1 for value in values.values())
-
-
-def by_definition(confidence, correct):
-    """The mean over coverages of the generalised risk, with ties in random order on average."""
-    levels = np.unique(confidence)[::-1]
-    coverage, risk = [0.0], [0.0]
-    for level in levels:
-        accepted = confidence >= level
-        coverage.append(accepted.mean())
-        risk.append((accepted & ~correct).mean())
-    return np.trapezoid(risk, coverage)
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_augrc_is_the_area_under_the_curve(ties):
-    rng = np.random.default_rng(3)
-    confidence = rng.uniform(size=300)
-    if ties:
-        confidence = np.round(confidence, 1)
-    correct = rng.uniform(size=300) < confidence
-    # The smooth formula and the sum over images differ by less than an image's share.
-    assert augrc(confidence, correct) == pytest.approx(
-        by_definition(confidence, correct), abs=1e-12
-    )
-    assert augrc(confidence, np.ones(300, bool)) == 0.0
-    assert augrc(confidence, np.zeros(300, bool)) == 0.5

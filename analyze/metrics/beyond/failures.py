@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analyze.metrics.detection import auroc
+from analyze.metrics.beyond.detection import auroc
 from analyze.metrics.predictions import Scores
 from analyze.metrics.selective import risk_at_coverage, risk_curve
 

@@ -1,0 +1,1 @@
+"""Beyond accuracy and calibration: detection, failures, conformal sets, other recalibrations."""
