@@ -47,10 +47,9 @@ class Scorer:
     @cached_property
     def recalibrations(self) -> dict[str, recalibration.Recalibrated]:
         """The fitted methods."""
-        fit = recalibration.METHODS
         return {
-            name: fit[name](*self.validation, self.scored.temperature)
-            for name in recalibration.available()
+            name: fit(*self.validation, self.scored.temperature)
+            for name, fit in recalibration.METHODS.items()
         }
 
     def test(self) -> Measured:

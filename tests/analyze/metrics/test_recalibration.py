@@ -35,8 +35,6 @@ def fitted(name, data=VAL):
 
 @pytest.mark.parametrize("name", recalibration.METHODS)
 def test_probabilities_sum_to_one_and_the_temperature_is_bettered(name):
-    if name not in recalibration.available():
-        pytest.skip(f"{name} needs packages that are not installed")
     apply = fitted(name)
     log_p = apply(TEST[0])
     np.testing.assert_allclose(special.logsumexp(log_p, axis=1), 0, atol=1e-9)
@@ -89,15 +87,14 @@ def test_ensemble_temperature_keeps_predictions_and_no_weights_on_a_grid_are_bet
 
 
 def test_structured_matrix_scaling_is_that_of_probmetrics():
-    pytest.importorskip("numba")
-    calibrators = pytest.importorskip("probmetrics.calibrators")
+    calibrators = pytest.importorskip("probmetrics.calibrators")  # needs numba too
     theirs = calibrators.get_calibrator("sms", sms_print_init_info=False)
     theirs.fit(special.softmax(VAL[0], axis=1), VAL[1])
     expected = theirs.predict_proba(special.softmax(TEST[0], axis=1))
-    np.testing.assert_allclose(np.exp(fitted("matrix")(TEST[0])), expected, atol=1e-6)
+    np.testing.assert_allclose(np.exp(fitted("matrix")(TEST[0])), expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["vector", "isotonic", "ensemble"])
+@pytest.mark.parametrize("name", recalibration.METHODS)
 def test_odd_validation_images_give_finite_probabilities(name):
     rng = np.random.default_rng(0)
     labels = rng.integers(CLASSES, size=40)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 
 import nbformat
+import numpy as np
 import pytest
 from analyze_runs import write_study
 from small_runs import ROOT
@@ -15,7 +16,7 @@ from small_runs import ROOT
 import analyze
 from analyze.execute import METADATA, NOTEBOOKS, execute, main
 
-NAMES = ("accuracy", "calibration", "training_dynamics")
+NAMES = ("accuracy", "calibration", "shift", "training_dynamics")
 LOSSES = {
     "ce": {"n": 80, "classes": 3},
     "focal": {"n": 80, "classes": 3, "signal": 4},
@@ -43,7 +44,23 @@ def clean(tmp_path_factory):
             for e in range(1, 5)
         ]
         (folder / "metrics.jsonl").write_text("\n".join(lines))
+        write_evaluations(folder)
     return root
+
+
+def write_evaluations(folder):
+    """Logits on noise, and on the test images with two corruptions, as `evaluate` writes them."""
+    rng = np.random.default_rng(0)
+    with np.load(folder / "predictions.npz") as archive:
+        logits, targets = archive["test_logits"], archive["test_targets"]
+    (folder / "evaluations").mkdir()
+    index, key = np.arange(len(logits)), np.array("images weights")
+    for kind in ("fog-1", "fog-5", "snow-1", "snow-5"):
+        noisy = logits + int(kind[-1]) * rng.normal(size=logits.shape)
+        arrays = {"logits": noisy, "targets": targets, "index": index, "key": key}
+        np.savez(folder / "evaluations" / f"corruption-{kind}.npz", **arrays)
+    other = {"logits": rng.normal(size=logits.shape), "index": index, "key": key}
+    np.savez(folder / "evaluations" / "ood-noise.npz", **other)
 
 
 @pytest.mark.parametrize("name", NAMES)

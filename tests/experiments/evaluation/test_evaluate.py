@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from small_runs import ROOT, TINY, environment
 
-from analyze.beyond.evaluations import elsewhere
+from analyze.beyond.elsewhere import beyond
 from analyze.comparison.report import build_report
 from analyze.errors import UsageError
 from analyze.metrics.beyond.detection import detection
@@ -89,7 +89,7 @@ def test_a_copy_of_the_test_images_has_the_logits_of_the_run(runs, same_images):
             assert (here["targets"] == then["test_targets"][order]).all()
             np.testing.assert_allclose(here["logits"], then["test_logits"][order], atol=2e-4)
     report = build_report([runs])
-    table = elsewhere(report.evaluated, "ce").set_index(["images", "measure", "loss"])
+    table = beyond(report).table.set_index(["images", "measure", "loss"])
     losses = report.losses.set_index("loss")
     for loss in ("ce", "brier"):
         for name in ("accuracy", "nll", "ece", "nll_ts"):
@@ -109,12 +109,12 @@ def test_a_copy_of_the_test_images_has_the_logits_of_the_run(runs, same_images):
 
 
 def test_what_is_there_is_left_alone_and_what_is_damaged_is_made_again(runs):
-    assert command(runs, "--on", "ood:digits")[0] == 0
-    files = sorted(runs.glob("*/evaluations/ood-digits.npz"))
+    assert command(runs, "--on", "ood:textures")[0] == 0
+    files = sorted(runs.glob("*/evaluations/ood-textures.npz"))
     assert len(files) == 6
     before = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
     files[0].write_bytes(b"broken")
-    assert command(runs, "--on", "ood:digits")[0] == 0
+    assert command(runs, "--on", "ood:textures")[0] == 0
     assert files[0].read_bytes() == before[files[0]][0]
     for file in files[1:]:
         assert file.stat().st_mtime_ns == before[file][1]
@@ -144,7 +144,7 @@ def test_killed_and_started_again_the_files_are_the_same(runs):
 def test_corruptions_by_the_command_of_grey_images_too(runs):
     what = "corruptions:kinds=contrast|gaussian_noise,severities=1|5"
     assert command(runs, "--on", what)[0] == 0
-    table = elsewhere(build_report([runs]).evaluated, "ce")
+    table = beyond(build_report([runs])).table
     rows = table[(table["measure"] == "accuracy") & (table["loss"] == "ce")].set_index("images")
     single = rows.loc[["generated contrast, severity 5", "generated gaussian noise, severity 5"]]
     mean = rows.loc["corruptions, severity 5 (mean of 2)", "mean"]
@@ -169,11 +169,12 @@ def test_evaluations_are_kept_with_the_runs(runs, tmp_path):
     report = build_report([runs])
     write_report(report, tmp_path / "out", command="", keep_runs=True)
     page = (tmp_path / "out" / "index.html").read_text()
-    assert 'id="elsewhere"' in page
+    assert 'id="other-images"' in page
     assert (tmp_path / "out" / "figures" / "other-images.svg").exists()
     again = build_report([tmp_path / "out" / "runs"])
-    a, b = (elsewhere(r.evaluated, "ce") for r in (report, again))
-    assert a.equals(b)
+    first, second = beyond(report), beyond(again)
+    assert first.table.equals(second.table)
+    assert first.recalibrated.equals(second.recalibrated)
     assert not list((tmp_path / "out" / "runs").rglob("ood-*.npz"))
 
 
@@ -199,8 +200,10 @@ def test_what_does_not_fit_is_refused_in_one_line(runs, tmp_path):
         ((runs, "--on", "ood:nowhere"), "--on ood:nowhere: no such folder"),
         (
             (runs, "--on", "noise"),
-            f"expected corruptions, folder:DIR, ood:DIR or ood:{'|'.join(NAMED)}",
+            f"expected corruptions, folder:DIR, ood:DIR or ood:{'|'.join(NAMED)}|held-out",
         ),
+        ((runs, "--on", "ood:digits"), "has these images' classes itself"),
+        ((runs, "--on", "ood:held-out"), "was trained with all classes"),
         ((tmp_path, "--on", "ood:noise"), "no finished run in it"),
         ((runs, "--on", "ood:noise", "ood:noise"), "would be written to ood-noise.npz"),
     ):
@@ -208,6 +211,57 @@ def test_what_does_not_fit_is_refused_in_one_line(runs, tmp_path):
         assert status == 2
         assert message in said
         assert said.strip().count("\n") == 0
+
+
+def trained(output, **options):
+    """The folder of a tiny run."""
+    from accelerate.state import AcceleratorState
+
+    from experiments.config import RunConfig
+    from experiments.training.trainer import train
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    config = RunConfig.from_options(TINY | {"output": output} | options)
+    assert train(config) == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return config.folder
+
+
+def test_classes_left_out_are_neither_trained_nor_tested_and_are_the_other_images(tmp_path):
+    published = load_digits()
+    run = trained(tmp_path, hold_out_classes="2,5", epochs=6)
+    described = json.loads((run / "config.json").read_text())
+    assert described["classes"] == list("01346789")
+    is_test = np.arange(len(published.target)) % 4 == 3
+    left_out = np.isin(published.target, (2, 5))
+    with np.load(run / "predictions.npz") as then:
+        assert then["test_logits"].shape == ((is_test & ~left_out).sum(), 8)
+        names = np.array(list("01346789"))[then["test_targets"]]
+        kept = published.target[is_test & ~left_out]
+        assert (names.astype(int) == kept).all()
+    assert command(run, "--on", "ood:held-out", "corruptions:kinds=contrast,severities=1")[0] == 0
+    with np.load(run / "evaluations" / "ood-held-out.npz") as here:
+        assert here["logits"].shape == ((is_test & left_out).sum(), 8)
+        assert "targets" not in here
+    table = beyond(build_report([run])).table.set_index(["images", "measure"])
+    assert table.loc[("held-out", "auroc_msp"), "mean"] > 0.6
+    assert table.loc[("corruptions, severity 1 (mean of 1)", "accuracy"), "mean"] > 0.5
+
+
+def test_the_own_reading_of_a_loss_is_written_beside_its_logits(tmp_path, same_images):
+    run = trained(tmp_path, loss="focal:gamma=3")
+    assert command(run, "--on", f"folder:{same_images}")[0] == 0
+    with (
+        np.load(run / "evaluations" / f"folder-{same_images.name}.npz") as here,
+        np.load(run / "predictions.npz") as then,
+    ):
+        order = np.argsort(then["test_targets"], kind="stable")
+        expected = then["test_log_probs"][order]
+        np.testing.assert_allclose(here["log_probs"], expected, atol=1e-3)
+    found = beyond(build_report([run], reference="focal:gamma=3")).table
+    rows = found[found["images"] == same_images.name].set_index("measure")
+    summary = json.loads((run / "summary.json").read_text())
+    assert rows.loc["ece_own", "mean"] == pytest.approx(summary["test/ece_own"], abs=1e-3)
 
 
 def test_a_run_without_weights_is_refused(runs, tmp_path):
