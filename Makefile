@@ -41,7 +41,7 @@ reports: $(VENV)/.runtime  ## the pages of the published studies, from their kep
 
 notebooks: $(VENV)/.runtime  ## run the notebooks over the demo study, in place
 	$(BIN)/python -m experiments run demo --workers $$(getconf _NPROCESSORS_ONLN)
-	$(BIN)/python -m experiments evaluate runs/demo --on "corruptions:severities=1|3|5" ood:noise ood:textures
+	$(BIN)/python -m experiments evaluate runs/demo --on "corruptions:kinds=fog|gaussian_noise|jpeg_compression|contrast|pixelate,severities=1|3|5" ood:noise ood:textures
 	$(BIN)/python -m analyze.execute
 
 test: $(VENV)/.dev  ## the whole test suite (without the slow tests)

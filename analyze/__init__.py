@@ -14,7 +14,7 @@ _MODULES = {
     "score_predictions": "runs.score",
     "ece": "metrics.binned",
     "build_report": "comparison.report",
-    "beyond": "beyond.elsewhere",
+    "tables_beyond": "beyond.elsewhere",
     "groups": "plots.group",
     "list_figures": "plots.gallery",
     "markdown_tables": "report.documents",

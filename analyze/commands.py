@@ -40,7 +40,7 @@ def report(options: argparse.Namespace) -> int:
     """Compares the losses of runs, and writes and prints the report."""
     from rich.text import Text
 
-    from analyze.beyond.elsewhere import beyond
+    from analyze.beyond.elsewhere import tables_beyond
     from analyze.report.output import WRITTEN, write_report
     from analyze.report.terminal import print_report
     from analyze.report.wandb_report import log_report, parse_target
@@ -57,7 +57,7 @@ def report(options: argparse.Namespace) -> int:
     )
     console = _console()
     print_report(report, console)
-    tables = ["pairs"] * options.pairs + list(beyond(report).tables)
+    tables = ["pairs"] * options.pairs + list(tables_beyond(report).tables)
     extra = "".join(f", {name}.csv" for name in tables) + ", runs/" * options.keep_runs
     written = f"{WRITTEN}{extra}"
     console.print(Text(f"\nwritten to {options.out}: {written}"), soft_wrap=True)

@@ -55,7 +55,7 @@ class Beyond:
         return {name: table for name, table in tables.items() if len(table)}
 
 
-def beyond(report: Report) -> Beyond:
+def tables_beyond(report: Report) -> Beyond:
     """The tables of a report; made once."""
     known = _LAST.get("report"), _LAST.get("beyond")
     if known[0] is not report:

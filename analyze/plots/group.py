@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analyze.beyond.elsewhere import beyond
+from analyze.beyond.elsewhere import tables_beyond
 from analyze.comparison.cells import SCALE_MARK, by_setting, setting_title, within
 from analyze.comparison.report import Report
 from analyze.metrics.predictions import Floats
@@ -104,7 +104,7 @@ def groups(report: Report) -> Iterator[Group]:
         option_texts(scored.run.setting, report.options) | {"loss": scored.run.loss}
         for scored in report.evaluated
     )
-    others = beyond(report)
+    others = tables_beyond(report)
     for number, (setting, rows) in enumerate(by_setting(table, report.options), start=1):
         runs = [report.evaluated[place] for place in rows.index]
         losses = in_order(list(set(rows["loss"])), report.reference)

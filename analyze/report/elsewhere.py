@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analyze.beyond.elsewhere import beyond
+from analyze.beyond.elsewhere import tables_beyond
 from analyze.beyond.evaluations import GENERATED, TEST, severity
 from analyze.comparison.cells import by_setting, setting_title
 from analyze.comparison.report import Report
@@ -112,7 +112,7 @@ def _errors(report: Report) -> Section | None:
 
 
 def _recalibrations(report: Report) -> Section | None:
-    table = beyond(report).recalibrated
+    table = tables_beyond(report).recalibrated
     if not len(table):
         return None
     sentences = []
@@ -153,7 +153,7 @@ def _recalibrations(report: Report) -> Section | None:
 
 def _of_images(report: Report, wanted: Callable[[str], bool]) -> pd.DataFrame:
     """The rows on these sets of images; single corruptions are left to elsewhere.csv."""
-    table = beyond(report).table
+    table = tables_beyond(report).table
     names = [n for n in table["images"].unique() if not n.startswith(GENERATED) and wanted(n)]
     return table[table["images"].isin(names)]
 

@@ -4,7 +4,7 @@ import itertools
 import shutil
 from pathlib import Path
 
-from analyze.beyond.elsewhere import beyond
+from analyze.beyond.elsewhere import tables_beyond
 from analyze.comparison.covariance import FILE as COVARIANCES
 from analyze.comparison.covariance import write_covariances
 from analyze.comparison.report import Report
@@ -41,7 +41,7 @@ def write_runs(report: Report, folder: Path) -> None:
         UsageError: The folder cannot be written, or holds other files or the runs of this report.
     """
     check_place(report, folder)
-    others = beyond(report).covariance  # stores in the runs' folders what it scores
+    others = tables_beyond(report).covariance  # stores in the runs' folders what it scores
     fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from analyze.beyond.elsewhere import beyond
+from analyze.beyond.elsewhere import tables_beyond
 from analyze.comparison.cells import main_tables, setting_title
 from analyze.comparison.legend import legend
 from analyze.comparison.report import Report
@@ -54,7 +54,7 @@ def write_report(
     loss_colours = colours(report.runs["loss"].unique())
     texts["index.html"] = render_page(report, figures, loss_colours, command, paper)
     with writing(out):
-        for name, table in (report.tables | beyond(report).tables).items():
+        for name, table in (report.tables | tables_beyond(report).tables).items():
             table.to_csv(
                 out / f"{name}.csv", index=False, lineterminator="\n", errors="surrogateescape"
             )

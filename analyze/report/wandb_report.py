@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from analyze.beyond.elsewhere import beyond
+from analyze.beyond.elsewhere import tables_beyond
 from analyze.comparison.report import Report
 from analyze.errors import UsageError
 from analyze.report.sentences import summarise
@@ -102,7 +102,7 @@ def _log(run: Any, report: Report, out: Path) -> None:  # noqa: ANN401
     logged: dict[str, Any] = {
         # Allow mixed types: W&B takes a column with numbers and gaps for one of two types.
         name: wandb.Table(dataframe=table, allow_mixed_types=True)
-        for name, table in (report.tables | beyond(report).tables).items()
+        for name, table in (report.tables | tables_beyond(report).tables).items()
     }
     logged["report"] = wandb.Html(str(out / "index.html"), inject=False)
     for figure in sorted((out / "figures").glob("*.svg")):

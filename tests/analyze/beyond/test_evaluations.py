@@ -5,7 +5,7 @@ import pytest
 from analyze_runs import predictions, write_run
 from scipy import special
 
-from analyze.beyond.elsewhere import beyond
+from analyze.beyond.elsewhere import tables_beyond
 from analyze.beyond.evaluations import TEST, evaluations
 from analyze.comparison.report import build_report
 from analyze.errors import UsageError
@@ -40,7 +40,7 @@ def study(tmp_path):
 
 
 def rows_of(report):
-    return beyond(report).table.set_index(["images", "measure", "loss"])
+    return tables_beyond(report).table.set_index(["images", "measure", "loss"])
 
 
 def test_measures_are_those_of_the_definitions(study):
@@ -89,7 +89,7 @@ def test_differences_are_paired_with_seeds_and_images_random(study):
 
 def test_gains_of_recalibrations_are_within_the_run(study):
     report = build_report([study])
-    table = beyond(report).recalibrated
+    table = tables_beyond(report).recalibrated
     some = table[(table["images"] == TEST) & (table["method"] == "vector")].set_index("loss")
     runs = [evaluations(s)[TEST].measures for s in report.evaluated if s.run.loss == "ce"]
     gains = [m["nll_vector"] - m["nll_ts"] for m in runs]
@@ -144,8 +144,8 @@ def test_a_change_is_scored_again_and_a_damaged_file_left_out(study):
 def test_kept_runs_give_the_same_tables(study, tmp_path):
     report = build_report([study])
     write_runs(report, tmp_path / "kept")
-    kept = beyond(build_report([tmp_path / "kept"]))
-    whole = beyond(report)
+    kept = tables_beyond(build_report([tmp_path / "kept"]))
+    whole = tables_beyond(report)
     assert kept.table.to_csv() == whole.table.to_csv()
     assert kept.recalibrated.to_csv() == whole.recalibrated.to_csv()
 
@@ -155,7 +155,7 @@ def test_other_images_of_one_name_are_refused(study):
     run = report.evaluated[0].run.path
     write(run, "ood-noise", np.zeros((300, 10)), key=np.array("others weights"))
     with pytest.raises(UsageError, match="other images named 'noise'"):
-        beyond(build_report([study]))
+        tables_beyond(build_report([study]))
 
 
 def test_own_readings_count_under_shift(study):

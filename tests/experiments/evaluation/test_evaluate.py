@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from small_runs import ROOT, TINY, environment
 
-from analyze.beyond.elsewhere import beyond
+from analyze.beyond.elsewhere import tables_beyond
 from analyze.comparison.report import build_report
 from analyze.errors import UsageError
 from analyze.metrics.beyond.detection import detection
@@ -89,7 +89,7 @@ def test_a_copy_of_the_test_images_has_the_logits_of_the_run(runs, same_images):
             assert (here["targets"] == then["test_targets"][order]).all()
             np.testing.assert_allclose(here["logits"], then["test_logits"][order], atol=2e-4)
     report = build_report([runs])
-    table = beyond(report).table.set_index(["images", "measure", "loss"])
+    table = tables_beyond(report).table.set_index(["images", "measure", "loss"])
     losses = report.losses.set_index("loss")
     for loss in ("ce", "brier"):
         for name in ("accuracy", "nll", "ece", "nll_ts"):
@@ -144,7 +144,7 @@ def test_killed_and_started_again_the_files_are_the_same(runs):
 def test_corruptions_by_the_command_of_grey_images_too(runs):
     what = "corruptions:kinds=contrast|gaussian_noise,severities=1|5"
     assert command(runs, "--on", what)[0] == 0
-    table = beyond(build_report([runs])).table
+    table = tables_beyond(build_report([runs])).table
     rows = table[(table["measure"] == "accuracy") & (table["loss"] == "ce")].set_index("images")
     single = rows.loc[["generated contrast, severity 5", "generated gaussian noise, severity 5"]]
     mean = rows.loc["corruptions, severity 5 (mean of 2)", "mean"]
@@ -172,7 +172,7 @@ def test_evaluations_are_kept_with_the_runs(runs, tmp_path):
     assert 'id="other-images"' in page
     assert (tmp_path / "out" / "figures" / "other-images.svg").exists()
     again = build_report([tmp_path / "out" / "runs"])
-    first, second = beyond(report), beyond(again)
+    first, second = tables_beyond(report), tables_beyond(again)
     assert first.table.equals(second.table)
     assert first.recalibrated.equals(second.recalibrated)
     assert not list((tmp_path / "out" / "runs").rglob("ood-*.npz"))
@@ -243,7 +243,7 @@ def test_classes_left_out_are_neither_trained_nor_tested_and_are_the_other_image
     with np.load(run / "evaluations" / "ood-held-out.npz") as here:
         assert here["logits"].shape == ((is_test & left_out).sum(), 8)
         assert "targets" not in here
-    table = beyond(build_report([run])).table.set_index(["images", "measure"])
+    table = tables_beyond(build_report([run])).table.set_index(["images", "measure"])
     assert table.loc[("held-out", "auroc_msp"), "mean"] > 0.6
     assert table.loc[("corruptions, severity 1 (mean of 1)", "accuracy"), "mean"] > 0.5
 
@@ -258,7 +258,7 @@ def test_the_own_reading_of_a_loss_is_written_beside_its_logits(tmp_path, same_i
         order = np.argsort(then["test_targets"], kind="stable")
         expected = then["test_log_probs"][order]
         np.testing.assert_allclose(here["log_probs"], expected, atol=1e-3)
-    found = beyond(build_report([run], reference="focal:gamma=3")).table
+    found = tables_beyond(build_report([run], reference="focal:gamma=3")).table
     rows = found[found["images"] == same_images.name].set_index("measure")
     summary = json.loads((run / "summary.json").read_text())
     assert rows.loc["ece_own", "mean"] == pytest.approx(summary["test/ece_own"], abs=1e-3)
