@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyze.beyond.evaluations import Evaluated, evaluations
+from analyze.beyond.evaluations import Evaluated, fresh_evaluations, stored_evaluations
 from analyze.comparison.contrasts import Setting, settings
 from analyze.comparison.covariance import covariances
 from analyze.comparison.report import Report
@@ -69,8 +69,11 @@ _LAST: dict[str, Any] = {}
 
 def _beyond(report: Report) -> Beyond:
     runs = report.evaluated
-    at_most = max(1, len(runs))
-    found = list(map_processes(evaluations, runs, "scoring other images", at_most=at_most))
+    stored = [stored_evaluations(run) for run in runs]
+    todo = [run for run, known in zip(runs, stored, strict=True) if known is None]
+    at_most = max(1, len(todo))
+    fresh = map_processes(fresh_evaluations, todo, "scoring other images", at_most=at_most)
+    found = [next(fresh) if known is None else known for known in stored]
     rows: list[dict[str, Any]] = []
     recalibrated: list[dict[str, Any]] = []
     covariance = {}

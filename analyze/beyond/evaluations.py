@@ -51,19 +51,26 @@ def evaluations(scored: ScoredRun) -> dict[str, Evaluated]:
 
     It is stored in the run's folder, so that it is computed once, and kept with the run.
     """
+    found = stored_evaluations(scored)
+    return fresh_evaluations(scored) if found is None else found
+
+
+def stored_evaluations(scored: ScoredRun) -> dict[str, Evaluated] | None:
+    """As `evaluations`, where they are stored or nothing can be computed; else None."""
     place = scored.run.path / EVALUATIONS
-    before = _stored(place)
-    files = _files(scored.run.path)
+    before, files = _stored(place), _files(scored.run.path)
     if not files:
         return {name: _without_terms(entry) for name, entry in before.items()}
-    keys = {name: [_key(path, scored.temperature) for path in paths] for name, paths in files}
-    if {name: entry.get("key") for name, entry in before.items()} == keys:
-        found = _with_terms(place, before)
-        if found is not None:
-            return found
-    scorer = Scorer(scored)
+    if {name: entry.get("key") for name, entry in before.items()} == _keys(scored, files):
+        return _with_terms(place, before)
+    return None
+
+
+def fresh_evaluations(scored: ScoredRun) -> dict[str, Evaluated]:
+    """As `evaluations`, computed and stored."""
+    scorer, files = Scorer(scored), _files(scored.run.path)
     fresh = {name: _evaluated(scorer, paths) for name, paths in files}
-    _store(place, fresh, keys)
+    _store(scored.run.path / EVALUATIONS, fresh, _keys(scored, files))
     return fresh
 
 
@@ -101,6 +108,10 @@ def _files(folder: Path) -> list[tuple[str, list[Path]]]:
         (f"{name} (mean of {len(paths)})" if severity(name) else name, paths)
         for name, paths in found.items()
     ]
+
+
+def _keys(scored: ScoredRun, files: Sequence[tuple[str, list[Path]]]) -> dict[str, list[str]]:
+    return {name: [_key(path, scored.temperature) for path in paths] for name, paths in files}
 
 
 def _key(path: Path, temperature: float) -> str:
