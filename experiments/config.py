@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analyze.errors import UsageError
-from experiments import suggestions, values
+from experiments import combinations, suggestions, values
 from experiments.catalogue import DATASETS
 from experiments.identity import names_of_images
 from experiments.options import BOOKKEEPING, Options, convert, kinds, marks, neutral_values
@@ -41,15 +41,7 @@ class RunConfig(Options):
         values.parse_milestones(self.milestones, self.epochs)
         values.parse_class_weights(self.class_weights)
         values.parse_head(self.head)
-        values.check_teacher(self)
-        self._check_left_out_classes()
-
-    def _check_left_out_classes(self) -> None:
-        """Refuse files of labels, which have the classes that are left out."""
-        text = "left alone with --hold-out-classes, since its file has all classes"
-        for name in ("train_labels", "test_probabilities"):
-            if self.hold_out_classes:
-                Rule(text, lambda v: not v).require(name, getattr(self, name))
+        combinations.check(self)
 
     @property
     def data_seed(self) -> int:

@@ -44,18 +44,36 @@ class Options:
     # folder: side in pixels of the square to which other images are resized and centre-cropped.
     image_size: Annotated[int, AT_LEAST_1] = 32
 
+    # Start from weights trained on ImageNet, with --model timm:NAME: from timm's cache, else
+    # downloaded. Pixels are then normalised as they were there; the classifier is new.
+    pretrained: Annotated[bool, Neutral(False)] = False
+    # Train the classifier alone, on the features of the pretrained layers: a linear probe.
+    freeze: Annotated[bool, Neutral(False)] = False
+
     # Passes over the training images.
     epochs: Annotated[int, AT_LEAST_1] = 30
     # Images per optimizer step, over all processes and micro-batches.
     batch_size: Annotated[int, AT_LEAST_1] = 128
-    # Peak learning rate. It is not rescaled with the batch size.
+    # sgd (with momentum), or adamw (Loshchilov & Hutter 2019).
+    optimizer: Annotated[Literal["sgd", "adamw"], Neutral("sgd")] = "sgd"
+    # Peak learning rate. It is not rescaled with the batch size. For adamw give one such as 0.001.
     lr: Annotated[float, POSITIVE] = 0.4
-    # Momentum of SGD; 0 is plain SGD.
+    # Factor of the learning rate of all layers before the classifier, such as 0.1 to fine-tune.
+    backbone_lr: Annotated[float, POSITIVE, Neutral(1.0)] = 1.0
+    # sgd: momentum; 0 is plain SGD.
     momentum: Annotated[float, BELOW_1] = 0.9
-    # Nesterov momentum; --no-nesterov is classical momentum.
+    # sgd: Nesterov momentum; --no-nesterov is classical momentum.
     nesterov: bool = True
-    # L2 penalty on convolution and linear weights, not on BatchNorm and biases.
+    # adamw: decay of the averages of the gradient and of its square.
+    betas: Annotated[str, values.BETAS, Mark.LIST, Neutral("0.9,0.999")] = "0.9,0.999"
+    # adamw: term in the denominator of the step.
+    eps: Annotated[float, POSITIVE, Neutral(1e-8)] = 1e-8
+    # On convolution and linear weights, not on BatchNorm and biases: sgd: L2 penalty; adamw:
+    # decoupled decay.
     weight_decay: Annotated[float, NOT_NEGATIVE] = 5e-4
+    # Decay of an exponential moving average of the weights after each step, such as 0.999; 0 is
+    # off. The average is then what is validated, tested and saved; the last weights are beside it.
+    ema: Annotated[float, BELOW_1, Neutral(0.0)] = 0.0
     # Learning rate schedule: onecycle (linear warm-up, then cosine to 0), cosine, multistep
     # (divided by 10 at each of --milestones) or constant.
     schedule: Literal["onecycle", "cosine", "multistep", "constant"] = "onecycle"

@@ -83,6 +83,7 @@ SPLIT_SEED = Rule("from 0 to 2**63 - 1, or -1 for that of --seed", lambda v: -1 
 STRENGTH = Rule("0, or from 0.01 to 100", lambda v: v == 0 or 0.01 <= v <= 100)
 NOT_EMPTY = Rule("not empty", bool)
 PRINTABLE = Rule("without line breaks and control characters", str.isprintable)
+BETAS = Rule("two numbers in [0, 1), such as 0.9,0.999", lambda v: parse_betas(v) is not None)
 FRACTION = Rule("in [0, 1]", lambda v: 0 <= v <= 1)
 MARGINS = Rule(
     f"empty, or METRIC=NUMBER,... with metrics of {', '.join(PRIMARY)}",
@@ -105,16 +106,13 @@ def _are_margins(text: str) -> bool:
         return False
 
 
-def check_teacher(options: Any) -> None:  # noqa: ANN401 (a RunConfig)
-    """A teacher replaces the labels; without a teacher, a temperature has no effect."""
-    if not options.teacher:
-        Rule("left alone without --teacher", (4.0).__eq__).require(
-            "temperature", options.temperature
-        )
-        return
-    text = "left alone with --teacher, which gives the targets of all images"
-    for name in ("train_labels", "label_noise", "unlabelled"):
-        Rule(text, lambda v: not v).require(name, getattr(options, name))
+def parse_betas(text: str) -> tuple[float, float] | None:
+    """The two numbers of ``--betas``; None if they are not two in [0, 1)."""
+    try:
+        first, second = map(float, text.split(","))
+    except ValueError:
+        return None
+    return (first, second) if 0 <= first < 1 and 0 <= second < 1 else None
 
 
 def data_seed(split_seed: int, seed: int) -> int:

@@ -29,6 +29,7 @@ ORDER = {
         ("errors", "randomness", "suggestions"),
         ("catalogue", "values"),
         ("identity", "options"),
+        ("combinations",),
         ("config",),
         ("command_line", "machine"),
         ("data", "runs"),

@@ -62,6 +62,12 @@ def legend(report: Report) -> list[str]:
         lines.append(f"{CALIBRATED_MARK} below the noise floor: indistinguishable from calibrated")
     if readings := readings_in_words(report):
         lines.append(readings)
+    averaged = sorted({as_text(v) for s in report.evaluated if (v := s.run.options.get("ema"))})
+    if averaged:
+        lines.append(
+            f"Figures of runs with ema ({', '.join(averaged)}) are those of a moving average of "
+            "the weights, not of the last ones"
+        )
     if losses["scale_arbitrary"].any():
         lines.append(
             f"{SCALE_MARK} the loss trains scores without a scale: figures before temperature "

@@ -6,7 +6,8 @@ predictions.npz    logits, targets and indices of the validation and test images
                    log-probabilities if the loss reads the logits otherwise than by softmax, as
                    "reading" in config.json says
 checkpoints/       the latest two checkpoints
-model.safetensors  the final weights
+model.safetensors  the final weights; with --ema their moving average
+last.safetensors   with --ema, the weights after the last step
 summary.json       written last: its presence marks the run as finished
 log.txt            the run's output, if a study started it
 failure.json       why the run failed, written by the study
@@ -28,6 +29,7 @@ from analyze.errors import UsageError
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 PREDICTIONS, WEIGHTS, CHECKPOINTS = "predictions.npz", "model.safetensors", "checkpoints"
+LAST_WEIGHTS = "last.safetensors"
 LOG, FAILURE, LOCK = "log.txt", "failure.json", ".lock"
 EVALUATIONS, SCORED_EVALUATIONS = "evaluations", "scored.json"
 # The input kinds, in config.json, of losses whose outputs have no scale that a softmax could read.

@@ -122,9 +122,9 @@ def load(config: RunConfig) -> Data:
     if path := config.test_probabilities:
         human = _test_probabilities(path, len(source.test), source.classes)
         notes["test_probabilities_sha256"] = fingerprint(path)
-    mean, std = _moments(train.pixels)
+    mean, std = _pretrained_moments(config, train) or _moments(train.pixels)
     weights = class_weights.resolve(config.class_weights, train.targets, source.classes)
-    remarks = source.remarks + _missing(train.targets, source.classes)
+    remarks = source.remarks + _missing(train.targets, source.classes) + _sizes(config, train)
     return Data(train, val, source.test, source.classes, mean, std, weights, human, notes, remarks)
 
 
@@ -216,6 +216,42 @@ def _relabelled(
     targets = labels.assign(targets, images.index, len(classes), config)
     notes |= labels.describe(targets, images.targets, len(classes))
     return replace(images, targets=targets), notes
+
+
+def _pretrained_moments(
+    config: RunConfig, train: Images
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and std with which the pretrained weights were trained; None without such weights."""
+    if not config.pretrained:
+        return None
+    known = _timm_settings(config.model)
+    channels = train.pixels.shape[1]
+    mean, std = (tuple(map(float, known[name])) for name in ("mean", "std"))
+    if len(mean) != channels:  # timm adds up or repeats the weights of the first layer
+        mean, std = ((sum(m) / len(m),) * channels for m in (mean, std))
+    return mean, std
+
+
+def _sizes(config: RunConfig, train: Images) -> tuple[str, ...]:
+    """A remark where pretrained weights were trained on larger or smaller images."""
+    if not config.pretrained:
+        return ()
+    there, here = _timm_settings(config.model)["input_size"][-1], train.pixels.shape[-1]
+    if there == here:
+        return ()
+    return (
+        f"{config.model} was pretrained on images of {there}x{there} pixels, and these have "
+        f"{here}x{here}: --image-size {there} would fit",
+    )
+
+
+def _timm_settings(model: str) -> dict[str, Any]:
+    import timm
+
+    settings = timm.get_pretrained_cfg(model.removeprefix("timm:"))
+    if settings is None:
+        raise UsageError(f"--pretrained: timm has no weights for {model}", "pretrained")
+    return vars(settings)
 
 
 def _missing(targets: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:

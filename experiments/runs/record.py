@@ -246,14 +246,14 @@ class Record:
     def finish(
         self,
         summary: Mapping[str, Any],
-        weights: Mapping[str, Tensor],
+        weights: Mapping[str, Mapping[str, Tensor]],
         predictions: Mapping[str, NDArray[Any]],
     ) -> None:
-        """Write weights, predictions and finally summary.json; then end the W&B run."""
+        """Write weights by file, predictions and finally summary.json; then end the W&B run."""
         # summary.json comes last: it marks the run as ended.
-        if weights:
-            with files.replacing(self.folder / files.WEIGHTS) as temporary:
-                tensors.save(weights, temporary)
+        for name, state in weights.items():
+            with files.replacing(self.folder / name) as temporary:
+                tensors.save(state, temporary)
         archive = self.folder / files.PREDICTIONS
         if predictions:
             with files.replacing(archive) as temporary, temporary.open("wb") as file:

@@ -35,6 +35,7 @@ def resolved(learner: Learner, dataset: Data) -> dict[str, Any]:
         "class_weights": None if weights is None else weights.tolist(),
         "labels": dataset.notes,
         "teacher": learner.teacher.identity if learner.teacher else None,
+        "pretrained": learner.pretrained,
         "classes": list(dataset.classes),
         "remarks": list(dataset.remarks),
         "mean": dataset.mean,

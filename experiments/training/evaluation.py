@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from analyze.metrics import calibration
 from experiments.data.datasets import Data, Images
@@ -26,17 +26,24 @@ def pipeline(images: Images, dataset: Data, learner: Learner) -> Pipeline:
 
 
 @torch.no_grad()
-def predict(learner: Learner, images: Pipeline) -> NDArray[np.float32]:
+def predict(
+    learner: Learner, images: Pipeline, network: nn.Module | None = None
+) -> NDArray[np.float32]:
     """Logits of all images of a split, in its order: float32, (N, C).
 
     Each image is evaluated once, by one process, with the BatchNorm statistics of the main
     process.
+
+    Args:
+        learner: the learner.
+        images: the split.
+        network: which of its networks; by default the one to evaluate.
     """
     learner.share_batchnorm()
-    learner.model.eval()
+    network = (network or learner.evaluated).eval()
     mine = distributed.rank_slice(learner.accelerator, images.positions)
     batches = torch.split(mine, min(_MAX_IMAGES, _MAX_SLICES * learner.slice_size))
-    outputs: list[Tensor] = [learner.network(images.clean(batch)).float() for batch in batches]
+    outputs: list[Tensor] = [network(images.clean(batch)).float() for batch in batches]
     rows = distributed.gathered(learner.accelerator, torch.cat(outputs), len(images))
     logits: NDArray[np.float32] = rows.cpu().numpy()
     return logits
@@ -57,6 +64,20 @@ def validate(logits: NDArray[np.float32], images: Images) -> dict[str, float]:
         logits, targets, names=["nll"], temperature=best
     ).values()
     return {f"val/{name}": value for name, value in values.items()}
+
+
+def of_last_weights(
+    learner: Learner, dataset: Data, images: dict[str, Pipeline]
+) -> dict[str, float]:
+    """With ``--ema``, the metrics of the weights after the last step; else {}."""
+    if not learner.average:
+        return {}
+    splits = {"val": dataset.val, "test": dataset.test}
+    found: dict[str, float] = {}
+    for name, pipeline in images.items():
+        values = validate(predict(learner, pipeline, learner.network), splits[name])
+        found |= {key.replace("val/", f"last/{name}/"): value for key, value in values.items()}
+    return found
 
 
 def predictions(name: str, images: Images, logits: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

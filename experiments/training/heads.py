@@ -92,9 +92,47 @@ def replace(network: nn.Module, head: str, model: str, *, cosines: bool) -> None
         network.set_submodule(path, CosineLinear(linear.weight, scale))
 
 
+def classifier(network: nn.Module) -> nn.Module | None:
+    """The classifier of a network: a layer, or several; None if it names none."""
+    get_classifier = getattr(network, "get_classifier", lambda: getattr(network, "fc", None))
+    found = get_classifier()
+    return found if isinstance(found, nn.Module) else None
+
+
+def backbone(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters of all layers before the classifier."""
+    head = classifier(network)
+    own = {id(p) for p in head.parameters()} if head else set()
+    return [p for p in network.parameters() if id(p) not in own]
+
+
+def freeze(network: nn.Module, model: str) -> None:
+    """Let the classifier alone learn.
+
+    Args:
+        network: the network.
+        model: its name, for the message.
+
+    Raises:
+        UsageError: if it has no classifier of its own.
+    """
+    head = classifier(network)
+    if head is None or not any(True for _ in head.parameters()):
+        raise UsageError(f"--freeze: {model} names no classifier that could learn alone", "freeze")
+    for parameter in backbone(network):
+        parameter.requires_grad_(False)
+
+
+def train_alone(network: nn.Module) -> None:
+    """Switch the classifier to training; the frozen layers compute as in evaluation."""
+    network.eval()
+    head = classifier(network)
+    assert head is not None, "`freeze` has found it"
+    head.train()
+
+
 def _classifiers(network: nn.Module) -> list[tuple[str, nn.Linear]]:
     """The classifier with its path, if it is a linear layer."""
-    get_classifier = getattr(network, "get_classifier", lambda: getattr(network, "fc", None))
-    classifier = get_classifier()
-    found = [(path, module) for path, module in network.named_modules() if module is classifier]
+    head = classifier(network)
+    found = [(path, module) for path, module in network.named_modules() if module is head]
     return [(path, module) for path, module in found if isinstance(module, nn.Linear)]

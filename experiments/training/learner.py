@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import clsloss
+from analyze.runs.format import LAST_WEIGHTS, WEIGHTS
 from experiments.config import RunConfig
 from experiments.data.datasets import Data
 from experiments.data.pipeline import Augmentation, Pipeline, Plan
 from experiments.machine import distributed
 from experiments.randomness import Stream, seed
 from experiments.training import heads, models, optimisation, teacher
+from experiments.training.average import Average
 from experiments.training.objective import Objective
 
 
@@ -31,7 +33,9 @@ class Learner:
         criterion: the loss.
 
     Attributes:
-        network: the bare model, which is evaluated and saved.
+        network: the bare model.
+        pretrained: SHA-256 of the pretrained weights that it starts from; None without them.
+        average: the moving average of its weights, with ``--ema``.
         model: the network as accelerate wraps it, with DDP if there are several processes.
         plan: the batches of an epoch.
         steps: optimizer steps of the whole run.
@@ -63,21 +67,33 @@ class Learner:
         self.plan = Plan(len(dataset.train), config.batch_size, config.seed)
         self.steps = self.plan.steps * config.epochs
 
-        network = models.create(config.model, len(dataset.classes), channels, config.seed)
+        network = models.create(
+            config.model,
+            len(dataset.classes),
+            channels,
+            config.seed,
+            pretrained=config.pretrained,
+        )
         cosines = criterion.input_kind == "cosines"
         heads.replace(network, config.head, config.model, cosines=cosines)
+        self.pretrained = (
+            models.fingerprint(heads.backbone(network)) if config.pretrained else None
+        )
+        if config.freeze:
+            heads.freeze(network, config.model)
         models.try_out(network, config.model, dataset.train.pixels.shape[1:])
         if self._smallest_slice() < 2 and not config.sync_bn:
             models.refuse_single_images(network, config, dataset.train.pixels.shape[1:])
         if config.sync_bn:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)
+        self.average = Average(self.network, config.ema) if config.ema else None
         if config.compile:
             self.network.compile()
         self.criterion = criterion.to(device)
         trainable = nn.ModuleList([self.network, self.criterion])
         self.model, self.optimizer = accelerator.prepare(
-            self.network, optimisation.create(trainable, config)
+            self.network, optimisation.create(trainable, config, heads.backbone(self.network))
         )
         temperature = config.temperature if self.teacher else 1.0
         self.objective = Objective(self.criterion, accelerator, temperature)
@@ -103,7 +119,7 @@ class Learner:
             return
         buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         positions = self.pipeline.positions[: max(2, self.slice_size)]
-        self.model.train()
+        self._train_mode()
         self.model(self.pipeline.clean(positions)).sum().backward()
         self.optimizer.zero_grad()
         # The forward pass has updated the running statistics of BatchNorm. Restore them.
@@ -130,7 +146,7 @@ class Learner:
         slices = [distributed.rank_slice(self.accelerator, m) for m in micro_batches]
         targets = [self.pipeline.labels(rank_slice, epoch) for rank_slice in slices]
         self.objective.begin(targets, len(positions))
-        self.model.train()
+        self._train_mode()
         loss = torch.zeros((), device=self.accelerator.device)
         for i, (micro_batch, rank_slice) in enumerate(zip(micro_batches, slices, strict=True)):
             last = i == len(micro_batches) - 1
@@ -153,7 +169,19 @@ class Learner:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.average:
+            self.average.update(self.network)
         return loss
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        if self.config.freeze:
+            heads.train_alone(self.network)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network to evaluate and save: that of the averaged weights, if there is one."""
+        return self.average.network if self.average else self.network
 
     def learning_rate(self, step: int) -> float:
         """The learning rate at a step of the run, counted from 0."""
@@ -161,7 +189,7 @@ class Learner:
 
     def _set_learning_rate(self, step: int) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = self.learning_rate(step) * group["factor"]
 
     def set_progress(self, done: int) -> None:
         """Tell the loss how far the run is, and put the class weights of this time in force.
@@ -215,13 +243,21 @@ class Learner:
     def share_batchnorm(self) -> None:
         """Copy the main process's running statistics to every process."""
         distributed.copy_from_main(self.accelerator, self.network.buffers())
+        if self.average:
+            distributed.copy_from_main(self.accelerator, self.average.network.buffers())
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """The weights that a finished run keeps, by file."""
+        kept = {WEIGHTS: self.evaluated.state_dict()}
+        return kept | ({LAST_WEIGHTS: self.network.state_dict()} if self.average else {})
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """The tensors of a checkpoint: all that the rest of the run depends on."""
         self.share_batchnorm()
         # Each process sums over its own slices. The checkpoint holds the total.
         sums = distributed.summed(self.accelerator, self.objective.sums)
-        return {
+        average = {"average": self.average.network.state_dict()} if self.average else {}
+        return average | {
             "model": self.network.state_dict(),
             "criterion": self.criterion.state_dict(),
             "optimizer": optimisation.state_tensors(self.optimizer),
@@ -238,6 +274,8 @@ class Learner:
     ) -> None:
         """Restore the state of a checkpoint."""
         self.network.load_state_dict(tensors["model"])
+        if self.average:
+            self.average.network.load_state_dict(tensors["average"])
         self.criterion.load_state_dict(tensors["criterion"])
         # The checkpoint holds the total over processes, so only one may start from it.
         if self.accelerator.is_main_process:

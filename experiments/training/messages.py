@@ -34,6 +34,8 @@ def introduction(learner: Learner, dataset: Data) -> Iterator[str]:
             f"{config.loss} gives one number per batch: its mean over processes and "
             "micro-batches stands for the whole batch"
         )
+    if config.ema:
+        yield f"--ema {config.ema:g}: the moving average of the weights is tested and saved"
     yield from dataset.remarks
     if learner.steps < FEW_STEPS:
         yield (

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import copy
 import difflib
+import hashlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ class CifarResNet(nn.Module):
         return logits
 
 
-def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Module:
+def create(
+    name: str, num_classes: int, in_channels: int, seed: int, *, pretrained: bool = False
+) -> nn.Module:
     """Create a model, with initial weights that depend on ``seed`` alone.
 
     Args:
@@ -102,18 +105,30 @@ def create(name: str, num_classes: int, in_channels: int, seed: int) -> nn.Modul
         num_classes: C.
         in_channels: channels of the images.
         seed: seed of the initial weights. The global state of torch stays as it was.
+        pretrained: whether a model of timm starts from its pretrained weights, but for the
+            classifier.
 
     Raises:
-        UsageError: if timm has no classifier of that name, or cannot build it for these images.
+        UsageError: if timm has no classifier of that name, cannot build it for these images, or
+            has no pretrained weights for it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         entry = catalogue.model(name)
+        options = dict(entry.options) | ({"pretrained": True} if pretrained else {})
         model: nn.Module = pkgutil.resolve_name(entry.create)(
-            num_classes=num_classes, in_channels=in_channels, **entry.options
+            num_classes=num_classes, in_channels=in_channels, **options
         )
     heads.widen(model)
     return model
+
+
+def fingerprint(parameters: Iterable[Tensor]) -> str:
+    """The SHA-256 of weights, in order."""
+    digest = hashlib.sha256()
+    for parameter in parameters:
+        digest.update(parameter.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def restore(folder: Path, described: Mapping[str, Any], where: str) -> nn.Module:
@@ -191,8 +206,10 @@ def _blank(network: nn.Module, shape: torch.Size) -> Tensor:
     return torch.zeros(1, *shape, dtype=next(network.parameters()).dtype)
 
 
-def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
-    """Create a classifier from timm."""
+def from_timm(
+    name: str, num_classes: int, in_channels: int, pretrained: bool = False
+) -> nn.Module:
+    """Create a classifier from timm, with random weights or pretrained ones."""
     import timm
 
     if not timm.is_model(name):
@@ -200,8 +217,18 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
         hint = f"; close to it: {', '.join(close)}" if close else ""
         raise UsageError(f"--model: timm has no model {name!r}{hint}")
     try:
-        model = timm.create_model(name, num_classes=num_classes, in_chans=in_channels)
+        model = timm.create_model(
+            name, num_classes=num_classes, in_chans=in_channels, pretrained=pretrained
+        )
     except Exception as error:  # a model from timm may raise anything
+        if pretrained:
+            raise UsageError(
+                f"--pretrained: the weights of {name} are not at hand ({first_line(error)}). With "
+                f"a network, `python -c \"import timm; timm.create_model('{name}', "
+                'pretrained=True)"` downloads them; to a machine without one, copy the folder '
+                "~/.cache/huggingface (or name it with HF_HOME)",
+                "pretrained",
+            ) from error
         raise UsageError(
             f"--model: timm cannot build {name} for {in_channels} channels: {first_line(error)}"
         ) from error

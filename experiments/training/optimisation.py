@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from experiments.config import RunConfig
-from experiments.values import parse_milestones
+from experiments.values import parse_betas, parse_milestones
 
 
 def learning_rate(config: RunConfig, step: int, steps: int) -> float:
@@ -41,18 +41,33 @@ def learning_rate(config: RunConfig, step: int, steps: int) -> float:
     return config.lr / 2 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def create(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+def create(
+    model: nn.Module, config: RunConfig, backbone: Iterable[Tensor] = ()
+) -> torch.optim.Optimizer:
     """Create an optimizer, with weight decay on matrices and kernels only.
 
     Biases and the scale and shift of BatchNorm are vectors. Shrinking them does not regularise
     the function that the network computes.
+
+    Args:
+        model: what to train.
+        config: options of the run.
+        backbone: parameters whose learning rate is multiplied by ``--backbone-lr``.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    slow = {id(p) for p in backbone} if config.backbone_lr != 1 else set()
+    parts: dict[tuple[bool, bool], list[Tensor]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parts.setdefault((parameter.ndim <= 1, id(parameter) in slow), []).append(parameter)
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": chosen,
+            "weight_decay": 0.0 if is_vector else config.weight_decay,
+            "factor": config.backbone_lr if is_slow else 1.0,
+        }
+        for (is_vector, is_slow), chosen in sorted(parts.items())
     ]
-    return OPTIMIZERS["sgd"](groups, config)
+    return OPTIMIZERS[config.optimizer](groups, config)
 
 
 def sgd(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.SGD:
@@ -72,10 +87,18 @@ def sgd(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.SGD:
     return optimizer
 
 
+def adamw(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)."""
+    betas = parse_betas(config.betas)
+    assert betas is not None, "the configuration is checked"
+    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+
+
 # Each entry takes groups of parameters. The run sets the learning rate before every step.
 # Checkpoints hold every tensor that the optimizer keeps for a parameter.
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], RunConfig], torch.optim.Optimizer]] = {
     "sgd": sgd,
+    "adamw": adamw,
 }
 
 

@@ -268,6 +268,7 @@ class Trainer:
         test = evaluation.pipeline(self.dataset.test, self.dataset, self.learner)
         logits = {"val": self.val, "test": test}
         predicted = {name: evaluation.predict(self.learner, p) for name, p in logits.items()}
+        last = evaluation.of_last_weights(self.learner, self.dataset, logits)
         if not all(np.isfinite(rows).all() for rows in predicted.values()):
             nan = torch.tensor(torch.nan, device=self.accelerator.device)
             self.watch.note(nan, self.learner.steps - 1)
@@ -277,9 +278,8 @@ class Trainer:
             arrays |= evaluation.predictions("test", self.dataset.test, predicted["test"])
             arrays |= evaluation.own_readings(self.learner, predicted)
             scores = evaluation.score(arrays, self.dataset)
-            weights = self.learner.network.state_dict()
             summary = description.summary(self.learner, self.at, "finished")
-            self.record.finish(summary | scores, weights, arrays)
+            self.record.finish(summary | scores | last, self.learner.weights(), arrays)
             seconds, folder = self.at.seconds, self.record.folder
             print(messages.finished(self.config.loss, scores, seconds, folder), flush=True)
         self.accelerator.wait_for_everyone()
