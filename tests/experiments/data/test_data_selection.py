@@ -106,3 +106,37 @@ def test_validation_and_test_images_are_all_there_whatever_is_left_of_train():
 def test_more_than_there_is_is_refused(options, said):
     with pytest.raises(UsageError, match=said):
         load(**options)
+
+
+def test_classes_left_out_are_gone_from_all_splits_and_the_rest_numbered_anew():
+    whole = datasets.load(RunConfig(dataset="digits"))
+    some = datasets.load(RunConfig(dataset="digits", hold_out_classes="7,0"))
+    assert some.classes == tuple("12345689")
+    for split in ("train", "val", "test"):
+        images = getattr(some, split)
+        assert set(images.targets.tolist()) == set(range(8)), split
+    kept = torch.tensor([int(c) for c in some.classes])
+    named = dict(zip(whole.test.index.tolist(), whole.test.targets.tolist(), strict=True))
+    ours = dict(zip(some.test.index.tolist(), kept[some.test.targets].tolist(), strict=True))
+    assert ours == {i: t for i, t in named.items() if t not in (0, 7)}
+    source, others = datasets.published(RunConfig(dataset="digits", hold_out_classes="7,0"))
+    assert len(others) + len(source.test) == len(whole.test)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("cat", "there is no class 'cat'; there are 10: a name, or a position from 0 to 9"),
+        ("10", "there is no class '10'"),
+        ("1,1", "names a class twice"),
+        ("0,1,2,3,4,5,6,7,8", "leaves 1 of 10 classes: at least 2 must remain"),
+    ],
+)
+def test_classes_that_cannot_be_left_out_are_refused(named, message):
+    with pytest.raises(UsageError, match=message):
+        datasets.load(RunConfig(dataset="digits", hold_out_classes=named))
+
+
+def test_files_of_labels_do_not_fit_fewer_classes():
+    with pytest.raises(UsageError, match="--train-labels must be left alone with --hold-out-cla"):
+        RunConfig(dataset="digits", hold_out_classes="1", train_labels="labels.npy")
