@@ -68,7 +68,7 @@ def _shift(report: Report) -> Section | None:
     return _section(
         report,
         table,
-        ("shift", "Under shift", "shift"),
+        ("under-shift", "Under shift", "shift"),
         "The test images with generated corruptions, means over the corruptions at each severity. "
         "T is fitted on clean validation images. Refinement is the NLL at the temperature that "
         "these images themselves would ask for; miscalibration at T is what the clean T loses. "
@@ -86,7 +86,7 @@ def _others(report: Report) -> Section | None:
     return _section(
         report,
         table,
-        ("other-images", "Other images", "other-images"),
+        ("on-other-images", "Other images", "other-images"),
         "Images from elsewhere. For detection, the run's own test images are the positive class.",
         ("auroc_msp", "accuracy"),
         measures,
@@ -101,7 +101,7 @@ def _errors(report: Report) -> Section | None:
     return _section(
         report,
         table[table["measure"].isin(measures)],
-        ("errors-found", "Which errors are found", "errors-found"),
+        ("on-errors", "Which errors are found", "errors-found"),
         "Whether confidence, the largest probability, tells right predictions from wrong. And "
         "conformal sets of classes: made on validation images, to hold the true class for 90% of "
         "images like these.",
@@ -141,7 +141,7 @@ def _recalibrations(report: Report) -> Section | None:
     ]
     caption = "Recalibrations fitted on validation images; ‡ changes predictions"
     return Section(
-        "recalibrations",
+        "on-recalibrations",
         "Other recalibrations",
         "recalibrations",
         "What other methods make of the same outputs, against one temperature. Temperature and "

@@ -102,8 +102,8 @@ def test_gains_of_recalibrations_are_within_the_run(study):
 def test_sentences_follow_the_intervals(study):
     report = build_report([study])
     by_id = {section.id: section for section in sections(report)}
-    assert list(by_id) == ["shift", "other-images", "errors-found", "recalibrations"]
-    [again, noise] = by_id["other-images"].sentences
+    assert list(by_id) == ["under-shift", "on-other-images", "on-errors", "on-recalibrations"]
+    [again, noise] = by_id["on-other-images"].sentences
     assert again.startswith("again: accuracy ")
     assert again.endswith("no interval of a difference from ce excludes 0.")
     assert "higher than ce's for mae (+" in noise
@@ -114,7 +114,7 @@ def test_sentences_follow_the_intervals(study):
         assert all(len(row) == len(section.table.head) for row in section.table.rows)
         column = section.table.head.index("loss")
         assert {row[column] for row in section.table.rows} == {"ce", "brier", "mae"}
-    place = by_id["other-images"].table
+    place = by_id["on-other-images"].table
     mae = next(row for row in place.rows if row[:2] == ["noise", "mae"])
     cell = mae[place.head.index("AUROC %, by largest probability")]
     assert cell.startswith(f"{100 * rows.loc[('noise', 'auroc_msp', 'mae'), 'mean']:.2f} ±")

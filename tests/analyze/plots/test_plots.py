@@ -32,6 +32,7 @@ HOSTILE = ("<script>alert(1)</script>", "$x_1^2$ & _y_", "tversky:alpha=0.7,beta
 KINDS = [
     *("forest", "error-ece", "reliability", "decomposition", "nll-temperature", "ece-bins"),
     *("risk-coverage", "confidence", "classes", "training"),
+    *("errors-found", "recalibrations"),
 ]
 
 
@@ -269,10 +270,10 @@ def test_the_forest_is_first_and_nothing_is_missing(shown):
 
 
 def test_a_figures_file_has_its_name_and_is_listed():
-    files = (ROOT / "analyze" / "plots" / "figures").glob("[!_]*.py")
-    assert sorted(path.stem.replace("_", "-") for path in files) == sorted(
-        [*KINDS, "pairs", "readings"]
-    )
+    plots_of = ROOT / "analyze" / "plots"
+    files = [path for room in ("figures", "beyond") for path in (plots_of / room).glob("[!_]*.py")]
+    names = {path.stem.replace("_", "-") for path in files} - {"dots"}
+    assert names == {*KINDS, "pairs", "readings", "shift", "other-images"}
 
 
 def test_every_figure_has_title_n_seeds_and_its_losses(shown, drawings):

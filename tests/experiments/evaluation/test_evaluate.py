@@ -169,7 +169,7 @@ def test_evaluations_are_kept_with_the_runs(runs, tmp_path):
     report = build_report([runs])
     write_report(report, tmp_path / "out", command="", keep_runs=True)
     page = (tmp_path / "out" / "index.html").read_text()
-    assert 'id="other-images"' in page
+    assert 'id="on-other-images"' in page
     assert (tmp_path / "out" / "figures" / "other-images.svg").exists()
     again = build_report([tmp_path / "out" / "runs"])
     first, second = tables_beyond(report), tables_beyond(again)
