@@ -19,7 +19,6 @@ from experiments.data.pipeline import Augmentation, Pipeline, Plan
 from experiments.machine import distributed
 from experiments.randomness import Stream, seed
 from experiments.training import heads, models, optimisation, teacher
-from experiments.training.average import Average
 from experiments.training.objective import Objective
 
 
@@ -87,7 +86,7 @@ class Learner:
         if config.sync_bn:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)
-        self.average = Average(self.network, config.ema) if config.ema else None
+        self.average = optimisation.Average(self.network, config.ema) if config.ema else None
         if config.compile:
             self.network.compile()
         self.criterion = criterion.to(device)

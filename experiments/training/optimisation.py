@@ -1,14 +1,16 @@
-"""Optimizers, and the learning rate as a pure function of the step."""
+"""Optimizers, the learning rate as a pure function of the step, and averages of weights."""
 
 from __future__ import annotations
 
 import bisect
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from experiments.config import RunConfig
 from experiments.values import parse_betas, parse_milestones
@@ -128,3 +130,30 @@ def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+class Average:
+    """A copy of a network whose weights follow those in training (Polyak & Juditsky 1992).
+
+    Formula:
+        a ← d a + (1 - d) w,  after each step; a starts as the initial weights
+
+    The running statistics of BatchNorm are averaged too. Counts, which are integers, are copied.
+
+    Args:
+        network: the network, before its first step.
+        decay: d, in [0, 1).
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self._follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+    def update(self, network: nn.Module) -> None:
+        """Follow the network after a step."""
+        ours, theirs = (list(n.state_dict().values()) for n in (self.network, network))
+        moving = [i for i, tensor in enumerate(ours) if tensor.is_floating_point()]
+        self._follow([ours[i] for i in moving], [theirs[i] for i in moving], 0)
+        for i, tensor in enumerate(ours):
+            if not tensor.is_floating_point():
+                tensor.copy_(theirs[i])

@@ -108,7 +108,7 @@ def damaged(folder, monkeypatch):
 
 
 def other_code(folder, monkeypatch):
-    monkeypatch.setattr(evaluation, "_code", lambda: "a formula was changed")
+    monkeypatch.setattr(evaluation, "code", lambda: "a formula was changed")
 
 
 def not_ours(folder, monkeypatch):

@@ -15,8 +15,7 @@ from analyze.comparison.report import build_report
 from analyze.errors import UsageError
 from experiments.config import RunConfig
 from experiments.training import heads, models
-from experiments.training.average import Average
-from experiments.training.optimisation import create
+from experiments.training.optimisation import Average, create
 
 
 @contextlib.contextmanager
