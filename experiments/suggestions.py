@@ -60,6 +60,9 @@ _OTHERS = {
     "project": "wandb_project project_name wandb_project_name",
     "group": "wandb_group",
     "tags": "wandb_tags tag",
+    "optimizer": "optim opt optimiser",
+    "ema": "model_ema ema_decay model_ema_decay",
+    "freeze": "freeze_backbone linear_probe",
 }
 _MEANT = {other: ours for ours, others in _OTHERS.items() for other in others.split()}
 
@@ -73,8 +76,6 @@ _SAID = {
     "cpu accelerator world_size nproc_per_node num_processes nodes num_nodes strategy distributed "
     "dist multi_gpu": "`accelerate launch --multi_gpu --num_processes N train.py ...` trains on N "
     "GPUs, CUDA_VISIBLE_DEVICES chooses which, ACCELERATE_USE_CPU=true takes the CPU",
-    "optimizer optim opt optimiser": "SGD is the only one, with --lr, --momentum, --nesterov and "
-    "--weight-decay",
     "workers num_workers n_workers j dataloader_num_workers worker nw": "images are held in "
     "memory, without workers; --threads sets the threads of the CPU",
     "smoothing label_smoothing ls": "did you mean --loss label_smoothing:smoothing=0.1?",
@@ -83,7 +84,7 @@ _SAID = {
     "margin": "did you mean --loss hinge:margin=1?",
     "num_classes n_classes nb_classes classes nclass": "the data set says how many classes there "
     "are",
-    "pretrained weights_path finetune": "every run starts from random weights",
+    "weights_path finetune": "did you mean --pretrained, with --model timm:NAME?",
     "overwrite force clean overwrite_output_dir": "a finished run is left alone; --help says how "
     "to train it anew",
 }

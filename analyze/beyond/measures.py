@@ -109,8 +109,9 @@ class Scorer:
             scores = score(apply(logits).clip(LEAST_LOG_P), targets)
             ece, ece_ts = (binned.ece(s.confidence, s.correct) for s in (scores, after))
             values |= {f"nll_{name}": float(scores.nll.mean()), f"ece_{name}": ece}
-            values[f"nll_{name}_gain"] = float(scores.nll.mean() - after.nll.mean())
-            values[f"ece_{name}_gain"] = ece - ece_ts
+            # Where a method ends at the temperature itself, rounding is no difference.
+            values[f"nll_{name}_gain"] = round(float(scores.nll.mean() - after.nll.mean()), 12)
+            values[f"ece_{name}_gain"] = round(ece - ece_ts, 12)
             values[f"changed_{name}"] = float((scores.predicted != after.predicted).mean())
             terms[f"nll_{name}_gain"] = scores.nll - after.nll
             terms[f"ece_{name}_gain"] = binned.ece_terms(

@@ -26,7 +26,7 @@ OPTIONS = [field.name for field in dataclasses.fields(RunConfig)]
         ("--save_dir x", "did you mean --output?"),
         ("--resume", "the same command again continues a run that was stopped"),
         ("--gpus 2", "accelerate launch --multi_gpu --num_processes N"),
-        ("--optimizer adam", "SGD is the only one"),
+        ("--optim adamw", "did you mean --optimizer?"),
         ("--label-smoothing 0.1", "--loss label_smoothing:smoothing=0.1"),
         ("--epoch 3", "did you mean --epochs?"),
         ("--batchsize 3", "did you mean --batch-size?"),

@@ -140,7 +140,7 @@ def test_the_mean_of_the_training_loss_is_over_labelled_images(train_here, recor
     assert 1.5 < line["train/loss"] < 4, "the mean is not drawn towards 0 by those without"
 
 
-def without_batchnorm(name, num_classes, in_channels, seed):
+def without_batchnorm(name, num_classes, in_channels, seed, *, pretrained=False):
     torch.manual_seed(seed)
     layers = [nn.Conv2d(in_channels, 8, 3, padding=1), nn.Tanh(), nn.AdaptiveAvgPool2d(4)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128, num_classes)).double()

@@ -118,7 +118,7 @@ def test_accumulation_in_pieces_is_the_whole_batch(train_here, monkeypatch):
         assert a["val/nll"] == pytest.approx(b["val/nll"], rel=1e-5)
 
 
-def without_batchnorm(name, num_classes, in_channels, seed):
+def without_batchnorm(name, num_classes, in_channels, seed, *, pretrained=False):
     torch.manual_seed(seed)
     return nn.Sequential(
         nn.Conv2d(in_channels, 8, 3, padding=1),
@@ -129,7 +129,7 @@ def without_batchnorm(name, num_classes, in_channels, seed):
     )
 
 
-def with_dropout(name, num_classes, in_channels, seed):
+def with_dropout(name, num_classes, in_channels, seed, *, pretrained=False):
     torch.manual_seed(seed)
     model = models.CifarResNet(1, num_classes, in_channels)
     model.fc = nn.Sequential(nn.Dropout(0.3), model.fc)
