@@ -8,7 +8,7 @@ from scipy import special
 
 from analyze.metrics import binned
 from analyze.metrics.beyond import detection, recalibration
-from analyze.metrics.beyond.conformal import conformal
+from analyze.metrics.beyond.conformal import judged, quantiles
 from analyze.metrics.beyond.failures import failures
 from analyze.metrics.calibration import fit_temperature, metrics_of, per_example
 from analyze.metrics.predictions import Floats, Integers, Scores, score
@@ -52,6 +52,12 @@ class Scorer:
             for name, fit in recalibration.METHODS.items()
         }
 
+    @cached_property
+    def quantiles(self) -> dict[str, float]:
+        """Those of the conformal scores, at T."""
+        logits, targets = self.validation
+        return quantiles(special.log_softmax(logits / self.scored.temperature, axis=1), targets)
+
     def test(self) -> Measured:
         """The measures on the test images, in the order of their indices."""
         test = self.predictions.test
@@ -93,10 +99,8 @@ class Scorer:
         terms["nll_ts"] = per_example(after)["nll"]
         values |= failures(before) | _parts(logits, targets, before, after)
         if not self.scored.temperature_at_bound:
-            val_logits, val_targets = self.validation
-            val_log_p = special.log_softmax(val_logits / temperature, axis=1)
             log_p = special.log_softmax(logits / temperature, axis=1)
-            values |= conformal(val_log_p, val_targets, log_p, targets)
+            values |= judged(self.quantiles, log_p, targets)
             more, their_terms = self._recalibrated(logits, targets, after)
             values, terms = values | more, terms | their_terms
         return values, terms

@@ -81,10 +81,20 @@ def conformal(
     Returns:
         `coverage_thr`, `size_thr`, `coverage_aps` and `size_aps`.
     """
+    return judged(quantiles(val_log_p, val_targets), log_p, targets)
+
+
+def quantiles(val_log_p: Floats, val_targets: Integers) -> dict[str, float]:
+    """Q of each score, from the validation images alone."""
+    rows = np.arange(len(val_log_p))
+    return {name: quantile(score(val_log_p)[rows, val_targets]) for name, score in SCORES.items()}
+
+
+def judged(known: dict[str, float], log_p: Floats, targets: Integers) -> dict[str, float]:
+    """As `conformal`, from the `quantiles`: many sets of images need them once."""
     values: dict[str, float] = {}
-    for name, score in SCORES.items():
-        q = quantile(score(val_log_p)[np.arange(len(val_log_p)), val_targets])
-        chosen = sets(score(log_p), q)
+    for name, q in known.items():
+        chosen = sets(SCORES[name](log_p), q)
         values[f"coverage_{name}"] = float(chosen[np.arange(len(log_p)), targets].mean())
         values[f"size_{name}"] = float(chosen.sum(axis=1).mean())
     return values
